@@ -2,6 +2,8 @@
 #![cfg_attr(not(any(test, genesis_loom)), no_std)]
 
 pub mod backend;
+pub mod bitmap;
+pub mod buddy;
 pub mod event;
 pub mod fence;
 pub mod frag;
