@@ -236,4 +236,4 @@ pub unsafe trait Backend: Sync {
 ///
 /// # Safety
 /// - The CPU may read and write every committed range.
-pub unsafe trait HostBackend: Backend<Address = NonNull<u8>> {}
+pub unsafe trait HostBackend: Backend<Address = NonNull<u8>, Error = BackendError> {}

@@ -232,6 +232,13 @@ impl<'m> Buddy<'m> {
         self.free.around(granule).map(|block| block.span())
     }
 
+    /// The first free block of exactly `order` at or after `granule`.
+    pub fn first_free_block(&self, order: u32, granule: u32) -> Option<Span> {
+        let from = granule.div_ceil(1 << order);
+        let index = self.free.bitmaps.get(order as usize)?.first_from(from)?;
+        Some(Span { granule: index << order, granules: 1 << order })
+    }
+
     /// The number of free blocks of each order, up to the largest that the capacity allows.
     pub fn free_blocks_by_order(&self) -> &[u32] {
         &self.free.counts[..=self.capacity_granules.ilog2() as usize]

@@ -159,7 +159,7 @@ mod tests {
                 let block = HostClasses::block_bytes(class);
                 assert!(block >= bytes);
                 assert_eq!(block % align.max(16).min(block), 0);
-                assert!(align <= 16 || block % align == 0, "{bytes} bytes at {align}");
+                assert!(align <= 16 || block.is_multiple_of(align), "{bytes} bytes at {align}");
             }
         }
         assert_eq!(HostClasses::of_aligned(usize::MAX, 4096), None);

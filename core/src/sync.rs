@@ -1,15 +1,16 @@
 //! The one door to atomics, cells and locks: the real ones, or loom's under `cfg(genesis_loom)`.
 //!
-//! loom's types are neither `const` nor valid as zeroes, so whatever is built from this module is
-//! built by a `new`.
+//! loom's types are neither `const` nor valid as zeroes, so whatever a loom model uses is built by
+//! a `new`.
+
+pub use spin::{RelaxStrategy, Spin};
 
 #[cfg(not(genesis_loom))]
 mod real {
     pub use core::sync::atomic;
-    pub use spin::{RelaxStrategy, Spin};
 
     /// Mutual exclusion for short critical sections, waiting as `R` says.
-    pub type Lock<T, R = Spin> = spin::mutex::SpinMutex<T, R>;
+    pub type Lock<T, R = spin::Spin> = spin::mutex::SpinMutex<T, R>;
 
     /// `core`'s cell behind loom's closure interface.
     #[derive(Debug, Default)]
@@ -40,4 +41,27 @@ mod real {
 pub use real::*;
 
 #[cfg(genesis_loom)]
-pub use loom::{cell::UnsafeCell, sync::atomic};
+mod model {
+    use core::marker::PhantomData;
+
+    pub use loom::{cell::UnsafeCell, sync::atomic};
+
+    /// loom's mutex behind the interface of the real lock.
+    #[derive(Debug)]
+    pub struct Lock<T, R = spin::Spin>(loom::sync::Mutex<T>, PhantomData<fn() -> R>);
+
+    impl<T, R> Lock<T, R> {
+        /// An open lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value), PhantomData)
+        }
+
+        /// Waits for the lock.
+        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("no model panics under a lock")
+        }
+    }
+}
+
+#[cfg(genesis_loom)]
+pub use model::*;

@@ -1,0 +1,143 @@
+//! Large blocks: a span each.
+
+use core::{ptr, ptr::NonNull};
+
+use super::Arena;
+use crate::{
+    backend::{Backend, Capabilities},
+    buddy::Span,
+    config::Config,
+    descriptor::{Descriptor, LargeList, tag},
+};
+
+/// A block as the slow paths hand it out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fresh {
+    /// Its first byte.
+    pub(crate) block: NonNull<u8>,
+    /// All of it reads as zero.
+    pub(crate) zeroed: bool,
+}
+
+impl<C: Config> Arena<C> {
+    /// How many granules hold `bytes`, or `None` beyond any region.
+    pub(crate) fn granules_for(bytes: usize) -> Option<u32> {
+        u32::try_from(bytes.max(1).div_ceil(C::GRANULE_BYTES)).ok()
+    }
+
+    /// A block of `bytes` bytes at a multiple of `align`, in a span of its own, on `list`.
+    pub(crate) fn alloc_large(
+        &self,
+        bytes: usize,
+        align: usize,
+        list: Option<&LargeList>,
+    ) -> Option<Fresh> {
+        let granules = Self::granules_for(bytes)?;
+        let align_granules = u32::try_from(align.div_ceil(C::GRANULE_BYTES)).ok()?;
+        let taken = self.take_span(granules, align_granules)?;
+        let block = self.address_of(taken.span.granule);
+        debug_assert_eq!(block.addr().get() % align.min(1 << 30), 0);
+        let descriptor = self.descriptor(taken.span.granule);
+        descriptor.lead.set(0);
+        descriptor.granules.set(granules);
+        descriptor.block_bytes.set(bytes);
+        self.link_large(descriptor, list);
+        self.tag_span(taken.span, tag::LARGE);
+        let zeroed = taken.clean && C::Backend::CAPABILITIES.contains(Capabilities::ZEROED);
+        Some(Fresh { block, zeroed })
+    }
+
+    /// Frees a large block; false if somebody else just did.
+    pub(crate) fn free_large(&self, descriptor: &Descriptor) -> bool {
+        if !descriptor.retire_large() {
+            return false;
+        }
+        self.unlink_large(descriptor);
+        let span =
+            Span { granule: self.granule_of(descriptor), granules: descriptor.granules.get() };
+        self.tag_span(span, tag::FREE);
+        self.put_span(span);
+        true
+    }
+
+    /// Makes a large block `bytes` long where it is, if it is or can be.
+    pub(crate) fn resize_large(&self, descriptor: &Descriptor, bytes: usize) -> bool {
+        let Some(granules) = Self::granules_for(bytes) else { return false };
+        let now = descriptor.granules.get();
+        let granule = self.granule_of(descriptor);
+        let resized = match granules {
+            _ if granules == now => true,
+            _ if granules < now => {
+                // The tail's descriptors first: once the pool has it, it may be taken again.
+                let tail = Span { granule: granule + granules, granules: now - granules };
+                self.tag_span(tail, tag::FREE);
+                self.with_pool(|pool| pool.shrink(granule, granules)).unwrap_or(false)
+            }
+            _ => self.with_pool(|pool| pool.extend(granule, granules)).flatten().is_some(),
+        };
+        if resized {
+            descriptor.granules.set(granules);
+            descriptor.block_bytes.set(bytes);
+            for lead in now..granules {
+                let tail = self.descriptor(granule + lead);
+                tail.lead.set(lead);
+                tail.set_tag(tag::TAIL);
+            }
+        }
+        resized
+    }
+
+    /// Moves the pages of `from`, a large block, to `to`, a new one; false where that is not
+    /// possible and the contents must be copied.
+    ///
+    /// # Safety
+    /// - The caller owns both blocks; the first `pages_bytes` bytes of both are theirs.
+    pub(crate) unsafe fn move_pages(
+        &self,
+        from: NonNull<u8>,
+        to: NonNull<u8>,
+        pages_bytes: usize,
+    ) -> bool {
+        if !C::Backend::CAPABILITIES.contains(Capabilities::REMAP) {
+            return false;
+        }
+        let Some(region) = self.region() else { return false };
+        let offset = |block: NonNull<u8>| block.addr().get() - region.base().addr().get();
+        let from = offset(from)..offset(from) + pages_bytes;
+        self.count_call();
+        // SAFETY: both ranges are the caller's blocks, which differ.
+        unsafe { self.backend.remap(&region, from, offset(to)) }.is_ok()
+    }
+
+    fn link_large(&self, descriptor: &Descriptor, list: Option<&LargeList>) {
+        let Some(list) = list else { return descriptor.list.set(ptr::null()) };
+        let _guard = self.middle.lock();
+        descriptor.list.set(list);
+        descriptor.previous.set(ptr::null());
+        let head = list.head.replace(descriptor);
+        descriptor.next.set(head);
+        // SAFETY: I3: descriptors are immortal; the lock guards the list.
+        if let Some(head) = unsafe { head.as_ref() } {
+            head.previous.set(descriptor);
+        }
+    }
+
+    fn unlink_large(&self, descriptor: &Descriptor) {
+        if descriptor.list.get().is_null() {
+            return;
+        }
+        let _guard = self.middle.lock();
+        let (previous, next) = (descriptor.previous.get(), descriptor.next.get());
+        // SAFETY: I3: descriptors and heaps are immortal; the lock guards the list.
+        unsafe {
+            match previous.as_ref() {
+                Some(previous) => previous.next.set(next),
+                None => (*descriptor.list.get()).head.set(next),
+            }
+            if let Some(next) = next.as_ref() {
+                next.previous.set(previous);
+            }
+        }
+        descriptor.list.set(ptr::null());
+    }
+}

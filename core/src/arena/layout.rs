@@ -1,0 +1,92 @@
+//! Where an arena's tables lie in its metadata region.
+
+use core::{num::NonZeroUsize, ops::Range, ptr::NonNull, slice};
+
+use crate::{
+    buddy::Buddy, config::Config, descriptor::Descriptor, heap::Heap, span_pool::SpanPool,
+};
+
+/// The parts of the metadata of `granules` granules, in order: buddy bitmaps, dirty bitmap, buddy
+/// marks, ages, heaps, descriptors. The tables before the heaps are committed at once and touched
+/// as they are needed; heaps and descriptors are committed as they come into use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MetadataLayout {
+    granules: u32,
+    page_bytes: usize,
+    heap_bytes: usize,
+    max_heaps: usize,
+}
+
+impl MetadataLayout {
+    pub(super) fn new<C: Config>(granules: u32, page_bytes: usize) -> Self {
+        Self { granules, page_bytes, heap_bytes: size_of::<Heap<C>>(), max_heaps: C::MAX_HEAPS }
+    }
+
+    fn bitmap_words(&self) -> [usize; 2] {
+        [Buddy::bitmap_words(self.granules), SpanPool::bitmap_words(self.granules)]
+    }
+
+    fn heaps_start(&self) -> usize {
+        let words: usize = self.bitmap_words().iter().sum();
+        (words * size_of::<u64>() + 2 * self.granules as usize).next_multiple_of(self.page_bytes)
+    }
+
+    /// The tables that are committed at once.
+    pub(super) fn tables(&self) -> Range<usize> {
+        0..self.heaps_start()
+    }
+
+    /// The pages that hold the heaps of `indices`, without those that hold earlier ones.
+    pub(super) fn heaps(&self, indices: Range<usize>) -> Range<usize> {
+        self.pages(self.heaps_start(), self.heap_bytes, indices)
+    }
+
+    /// How many heaps to commit together: what fills whole pages best.
+    pub(super) fn heaps_at_once(&self) -> usize {
+        (4 * self.page_bytes).div_ceil(self.heap_bytes)
+    }
+
+    pub(super) fn descriptors_start(&self) -> usize {
+        self.heaps(0..self.max_heaps).end
+    }
+
+    /// The pages that hold the descriptors of `granules`, without those that hold earlier ones.
+    pub(super) fn new_descriptors(&self, granules: Range<u32>) -> Range<usize> {
+        let indices = granules.start as usize..granules.end as usize;
+        self.pages(self.descriptors_start(), size_of::<Descriptor>(), indices)
+    }
+
+    fn pages(&self, start: usize, item_bytes: usize, indices: Range<usize>) -> Range<usize> {
+        let page_end = |index: usize| (index * item_bytes).next_multiple_of(self.page_bytes);
+        start + page_end(indices.start)..start + page_end(indices.end)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.new_descriptors(0..self.granules).end
+    }
+
+    pub(super) fn align(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.page_bytes).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// The empty pool over the tables at `base`.
+    ///
+    /// # Safety
+    /// - [`tables`](Self::tables) at `base` are committed, zeroed, immortal and lent nowhere else.
+    pub(super) unsafe fn build_pool(&self, base: NonNull<u8>) -> SpanPool<'static> {
+        let [buddy_words, dirty_words] = self.bitmap_words();
+        let granules = self.granules as usize;
+        let words = base.cast::<u64>().as_ptr();
+        // SAFETY: the four parts are disjoint and inside the tables; see the layout.
+        let (bitmaps, dirty, marks, ages) = unsafe {
+            let bytes = words.add(buddy_words + dirty_words).cast::<u8>();
+            (
+                slice::from_raw_parts_mut(words, buddy_words),
+                slice::from_raw_parts_mut(words.add(buddy_words), dirty_words),
+                slice::from_raw_parts_mut(bytes, granules),
+                slice::from_raw_parts_mut(bytes.add(granules), granules),
+            )
+        };
+        SpanPool::new(Buddy::new(self.granules, bitmaps, marks), dirty, ages)
+    }
+}

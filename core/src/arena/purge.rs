@@ -1,0 +1,77 @@
+//! Giving pages back: the pool says what is due, the backend gives it back, outside the lock.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::Arena;
+use crate::{
+    backend::{Backend, Capabilities},
+    buddy::Span,
+    config::Config,
+    event::EventKind,
+};
+
+impl<C: Config> Arena<C> {
+    /// A step of the clock by which free memory ages.
+    pub fn tick(&self) {
+        self.with_pool(|pool| pool.tick());
+    }
+
+    /// Gives back the pages of free spans that were freed at least `age_ticks` steps ago; returns
+    /// how many bytes. Addresses stay. Any thread.
+    pub fn purge(&self, age_ticks: u8) -> usize {
+        if !C::Backend::CAPABILITIES.contains(Capabilities::PURGE) {
+            return 0;
+        }
+        let Some(region) = self.region() else { return 0 };
+        let mut purged_bytes = 0;
+        while let Some(purge) = self.with_pool(|pool| pool.begin_purge(age_ticks)).flatten() {
+            let run = purge.run();
+            let range = self.bytes_of(run.clone());
+            self.count_call();
+            // SAFETY: I2: the pool took the run out; nothing in it is live.
+            let done = unsafe { self.backend.purge(&region, range.clone()) }.is_ok();
+            self.with_pool(|pool| pool.finish_purge(purge, done));
+            if !done {
+                continue;
+            }
+            purged_bytes += range.len();
+            self.counts.purges.fetch_add(1, Relaxed);
+            self.counts.purged_bytes.fetch_add(range.len() as u64, Relaxed);
+            let span = Span { granule: run.start, granules: run.end - run.start };
+            self.record(EventKind::Purge, span);
+        }
+        purged_bytes
+    }
+
+    /// Whether free memory waits to be given back.
+    pub fn has_dirt(&self) -> bool {
+        self.with_pool(|pool| pool.has_dirt()).unwrap_or(false)
+    }
+
+    /// Bytes of free spans that may be backed by memory.
+    pub fn dirty_bytes(&self) -> usize {
+        self.with_pool(|pool| pool.dirty_granules()).unwrap_or(0) as usize * C::GRANULE_BYTES
+    }
+
+    /// Sweeps heaps without an owner: what other threads freed into them since comes home, and
+    /// their empty slabs go to the pool. Any thread.
+    pub fn collect_orphans(&self) {
+        let mut swept = None;
+        for _ in 0..self.heaps_so_far().len() {
+            let Some(heap) = self.orphans.adopt() else { break };
+            // SAFETY: I1: adopting made this thread the owner; the link is free to use.
+            unsafe {
+                heap.as_ref().collect();
+                crate::heap_pool::Pooled::link(heap.as_ref()).set(swept);
+            }
+            swept = Some(heap);
+        }
+        while let Some(heap) = swept {
+            // SAFETY: I1: adopted above, and not touched after.
+            unsafe {
+                swept = crate::heap_pool::Pooled::link(heap.as_ref()).take();
+                self.orphans.orphan(heap);
+            }
+        }
+    }
+}

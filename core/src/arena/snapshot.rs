@@ -1,0 +1,112 @@
+//! Adding up what the heaps and the pool know.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Arena;
+use crate::{
+    config::Config,
+    size_class::{HostClasses, SizeClass},
+    stats::{ClassStats, Level, Snapshot},
+};
+
+impl<C: Config> Arena<C> {
+    /// A heap's allocated and requested bytes have changed by this much since it last said so.
+    /// Keeps the peaks. Slow path only.
+    pub(crate) fn publish(&self, allocated_bytes: u64, requested_bytes: u64) {
+        let add = |sum: &AtomicU64, peak: &AtomicU64, change: u64| {
+            let now = sum.fetch_add(change, Relaxed).wrapping_add(change);
+            // Several heaps publish in any order, so the sum may dip below zero for a moment.
+            if (now as i64) > 0 && now > peak.load(Relaxed) {
+                peak.fetch_max(now, Relaxed);
+            }
+        };
+        add(&self.counts.allocated_bytes, &self.counts.peak_allocated, allocated_bytes);
+        add(&self.counts.requested_bytes, &self.counts.peak_requested, requested_bytes);
+    }
+
+    /// Everything that the arena knows about itself. Any thread; exact where none allocates.
+    ///
+    /// `sized`: every free named its size, so requested bytes are exact; otherwise they are
+    /// estimated from the mean request of each class.
+    pub fn snapshot(&self, sized: bool) -> Snapshot {
+        let mut s = Snapshot::default();
+        for heap in self.heaps_so_far() {
+            heap.add_to(&mut s);
+        }
+        s.heaps = self.heaps_so_far().len() as u64;
+        for index in 0..HostClasses::COUNT {
+            if let Some(class) = SizeClass::from_index(index) {
+                s.classes[index].block_bytes = HostClasses::block_bytes(class) as u64;
+            }
+        }
+        let (mut allocated, mut requested) = (0, 0);
+        for row in s.classes.iter_mut().chain([&mut s.large]) {
+            settle_row(row, sized);
+            s.allocations += row.allocations;
+            s.frees += row.frees;
+            allocated += row.allocated_bytes;
+            requested += row.requested_bytes;
+        }
+        s.cache_hits = s.allocations.saturating_sub(s.cache_misses);
+        let counts = &self.counts;
+        s.allocated_bytes = Level::new(allocated, counts.peak_allocated.load(Relaxed));
+        s.requested_bytes = Level::new(requested, counts.peak_requested.load(Relaxed));
+        s.metadata_bytes = Level::new(counts.metadata_bytes.get(), 0);
+        s.backend_calls = counts.backend_calls.load(Relaxed);
+        s.purges = counts.purges.load(Relaxed);
+        s.purged_bytes = counts.purged_bytes.load(Relaxed);
+        s.failures = counts.failures.load(Relaxed);
+        s.limit_bytes = self.limit_bytes.load(Relaxed) as u64;
+        s.address_space_bytes = self.region_bytes.load(Relaxed) as u64;
+        s.granule_bytes = C::GRANULE_BYTES as u64;
+        self.add_pool(&mut s);
+        s
+    }
+
+    fn add_pool(&self, s: &mut Snapshot) {
+        let middle = self.middle.lock();
+        let Some(pool) = &middle.pool else { return };
+        let bytes = |granules: u32| u64::from(granules) * C::GRANULE_BYTES as u64;
+        let (open, cached) = (pool.open_granules(), pool.cached_granules());
+        let active = open - cached;
+        s.reserved_bytes = Level::new(bytes(open), 0);
+        s.active_bytes = Level::new(bytes(active), bytes(middle.peak_active));
+        s.cached_bytes = Level::new(bytes(cached), bytes(middle.peak_cached));
+        let committed = active + pool.dirty_granules();
+        s.committed_bytes = Level::new(bytes(committed), bytes(middle.peak_committed));
+        let inactive = bytes(active).saturating_sub(s.allocated_bytes.current);
+        s.inactive_bytes = Level::new(inactive, 0);
+        s.largest_free_bytes = bytes(pool.largest_free_granules());
+        let by_order = pool.free_blocks_by_order();
+        s.free_spans_by_order[..by_order.len().min(32)]
+            .copy_from_slice(&by_order[..by_order.len().min(32)]);
+    }
+
+    /// Lets the peaks start over from the levels of now.
+    pub fn reset_peaks(&self) {
+        let counts = &self.counts;
+        counts.peak_allocated.store(0, Relaxed);
+        counts.peak_requested.store(0, Relaxed);
+        self.publish(0, 0);
+        let mut middle = self.middle.lock();
+        (middle.peak_active, middle.peak_cached, middle.peak_committed) = (0, 0, 0);
+        drop(middle);
+        self.with_pool(|_| ());
+    }
+}
+
+/// Counters are read one after the other while others count on; a row never shows less than none.
+fn settle_row(row: &mut ClassStats, sized: bool) {
+    row.frees = row.frees.min(row.allocations);
+    if row.block_bytes > 0 {
+        row.allocated_bytes = row.live() * row.block_bytes;
+    }
+    if !sized && row.allocations > 0 {
+        let mean = u128::from(row.requested_bytes) * u128::from(row.live());
+        row.requested_bytes = (mean / u128::from(row.allocations)) as u64;
+    }
+    if (row.requested_bytes as i64) < 0 || row.live() == 0 {
+        row.requested_bytes = 0;
+    }
+    row.requested_bytes = row.requested_bytes.min(row.allocated_bytes);
+}

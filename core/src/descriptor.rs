@@ -1,0 +1,314 @@
+//! What the allocator knows of a span: out of band, one descriptor a granule, found from an
+//! address by arithmetic.
+//!
+//! The first line of a descriptor is what its owner's fast paths touch, the second what remote
+//! frees and slow paths do. Descriptors are immortal, and valid as zeroes: a span nobody uses.
+
+use core::{
+    cell::Cell,
+    ptr::{self, NonNull},
+};
+
+use crate::{
+    free_blocks::{Chain, FreeBlock, FreeBlocks, Linked},
+    remote::RemoteList,
+    size_class::{HostClasses, SizeClass},
+    slab::{NEVER, Slab},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Who holds a span. A slab's tag is the address of its heap plus the class, since heaps are
+/// aligned to more than there are classes: one comparison checks both.
+pub(crate) mod tag {
+    /// In nobody's use.
+    pub(crate) const FREE: usize = 0;
+    /// A later granule of a span; the head is `lead` granules back.
+    pub(crate) const TAIL: usize = 1;
+    /// One large block.
+    pub(crate) const LARGE: usize = 2;
+    /// The alignment of heaps: more than there are size classes.
+    pub(crate) const HEAP_ALIGN: usize = 128;
+}
+
+const _: () = assert!(HostClasses::COUNT <= tag::HEAP_ALIGN);
+
+/// Where the owner keeps a slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Allocations come from it.
+    Current,
+    /// It has free blocks and waits its turn.
+    Open,
+    /// It is full and parked: the first free brings it back.
+    Full,
+}
+
+/// A span's descriptor.
+///
+/// For a slab: blocks are carved from the front, `carved <= capacity`, and
+/// `free.len() + remote.len() + live == carved`.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(crate) struct Descriptor {
+    tag: AtomicUsize,
+    pub(crate) slab: Slab<Linked>,
+    /// `ceil(2^64 / block_bytes)`.
+    inverse: Cell<u64>,
+    /// Granules back to the head of the span.
+    pub(crate) lead: Cell<u32>,
+    /// Length of the span, granules.
+    pub(crate) granules: Cell<u32>,
+
+    /// Frees by other threads.
+    pub(crate) remote: RemoteList,
+    /// Links a slab that a remote free hands back to its heap.
+    pub(crate) returned: FreeBlock,
+    /// Neighbours in a list of the owner's.
+    pub(crate) next: Cell<*const Descriptor>,
+    pub(crate) previous: Cell<*const Descriptor>,
+    /// Bytes of a block; of a large one, what its holder asked for.
+    pub(crate) block_bytes: Cell<usize>,
+    pub(crate) carved: Cell<u32>,
+    pub(crate) class: Cell<u8>,
+    pub(crate) place: Cell<Place>,
+    /// Uncarved blocks read as zero.
+    pub(crate) zeroed: Cell<bool>,
+    /// A slab that may stay empty: its bytes count against its heap's allowance.
+    pub(crate) retained: Cell<bool>,
+    /// The list of large blocks that a large block is in, if any.
+    pub(crate) list: Cell<*const LargeList>,
+}
+
+/// The large blocks of a heap that is dropped whole; guarded by the arena's pool lock.
+#[derive(Debug)]
+pub(crate) struct LargeList {
+    pub(crate) head: Cell<*const Descriptor>,
+}
+
+// SAFETY: one owner: what is not atomic belongs to the span's owner, or is written before the
+// first block is handed out and only read from then on.
+unsafe impl Sync for Descriptor {}
+
+/// The slab of a bin that has none: always empty, so the fast path needs no test for it.
+pub(crate) static NO_SLAB: Descriptor = Descriptor::new();
+
+/// What is wrong with a pointer that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// It lies inside a block.
+    Interior,
+    /// Its block was never handed out.
+    NeverAllocated,
+    /// It looks like a free block.
+    LooksFree,
+}
+
+impl Descriptor {
+    pub(crate) const fn new() -> Self {
+        Self {
+            tag: AtomicUsize::new(tag::FREE),
+            slab: Slab::new(Linked::new(), 0),
+            inverse: Cell::new(0),
+            lead: Cell::new(0),
+            granules: Cell::new(0),
+            remote: RemoteList::new(),
+            returned: FreeBlock::new(),
+            next: Cell::new(ptr::null()),
+            previous: Cell::new(ptr::null()),
+            block_bytes: Cell::new(0),
+            carved: Cell::new(0),
+            class: Cell::new(0),
+            place: Cell::new(Place::Current),
+            zeroed: Cell::new(false),
+            retained: Cell::new(false),
+            list: Cell::new(ptr::null()),
+        }
+    }
+
+    /// Who holds the span.
+    #[inline(always)]
+    pub(crate) fn tag(&self) -> usize {
+        self.tag.load(Ordering::Relaxed)
+    }
+
+    /// Says who holds the span.
+    pub(crate) fn set_tag(&self, tag: usize) {
+        // Release pairs with whatever hands the span's blocks to another thread.
+        self.tag.store(tag, Ordering::Release);
+    }
+
+    /// Takes a large block out of use; false if somebody else just did.
+    pub(crate) fn retire_large(&self) -> bool {
+        self.tag
+            .compare_exchange(tag::LARGE, tag::FREE, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Makes this the head of a slab of `class` in the span at `base`.
+    pub(crate) fn start_slab(
+        &self,
+        base: NonNull<u8>,
+        span_bytes: usize,
+        class: SizeClass,
+        secret: u64,
+        zeroed: bool,
+    ) {
+        let block_bytes = HostClasses::block_bytes(class);
+        self.slab.free.reset(base, secret);
+        self.slab.set_capacity((span_bytes / block_bytes) as u32);
+        self.slab.notify_at(NEVER);
+        self.inverse.set(u64::MAX / block_bytes as u64 + 1);
+        self.lead.set(0);
+        self.next.set(ptr::null());
+        self.previous.set(ptr::null());
+        self.block_bytes.set(block_bytes);
+        self.carved.set(0);
+        self.class.set(class.index() as u8);
+        self.place.set(Place::Current);
+        self.zeroed.set(zeroed);
+        self.retained.set(false);
+    }
+
+    /// The class of the slab.
+    pub(crate) fn class(&self) -> usize {
+        self.class.get() as usize
+    }
+
+    /// Whether `offset_bytes` is a multiple of the block size, by one multiplication (Lemire,
+    /// Kaser and Kurz, "Faster remainder by direct computation", 2019: exact for 32-bit operands).
+    #[inline(always)]
+    fn is_start(&self, offset_bytes: usize) -> bool {
+        let inverse = self.inverse.get();
+        (offset_bytes as u64).wrapping_mul(inverse) < inverse
+    }
+
+    /// Checks that `offset_bytes` names a block that may be live.
+    ///
+    /// # Safety
+    /// - The descriptor is a slab's, and the offset lies in its span.
+    #[inline(always)]
+    pub(crate) unsafe fn check_live(&self, offset_bytes: usize) -> Result<(), Misfit> {
+        let bound = self.slab.free.bound();
+        if Chain::bound(offset_bytes) >= bound {
+            return Err(Misfit::NeverAllocated);
+        }
+        if !self.is_start(offset_bytes) {
+            return Err(Misfit::Interior);
+        }
+        // SAFETY: the block was carved, so its memory is committed; the holder's data in the first
+        // word is read once.
+        let rest = unsafe { self.slab.free.block(offset_bytes).as_ref().rest(self.slab.free.secret()) };
+        if rest.to_word() < bound {
+            return Err(Misfit::LooksFree);
+        }
+        Ok(())
+    }
+
+    /// Whether a block that looks free is free: follows the chain behind it, whose lengths must
+    /// count down to none. Data that passes by chance would have to match word after word.
+    ///
+    /// # Safety
+    /// - As for [`check_live`](Self::check_live), which said [`Misfit::LooksFree`].
+    #[cold]
+    pub(crate) unsafe fn is_free(&self, offset_bytes: usize) -> bool {
+        let free = &self.slab.free;
+        let mut offset_bytes = offset_bytes;
+        let mut expected = None;
+        loop {
+            // SAFETY: the offset was checked to be that of a carved block.
+            let rest = unsafe { free.block(offset_bytes).as_ref().rest(free.secret()) };
+            if rest.is_empty() {
+                return expected.is_none_or(|len| len == 0);
+            }
+            let plausible = rest.to_word() < free.bound()
+                && self.is_start(rest.first_bytes())
+                && (1..=self.slab.capacity()).contains(&rest.len())
+                && expected.is_none_or(|len| len == rest.len());
+            if !plausible {
+                return false;
+            }
+            offset_bytes = rest.first_bytes();
+            expected = Some(rest.len() - 1);
+        }
+    }
+
+    /// The block at `offset_bytes` of the slab.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, block: NonNull<u8>) -> usize {
+        block.as_ptr().addr().wrapping_sub(self.slab.free.base().addr())
+    }
+
+    /// Carves up to a page's worth of new blocks; returns the first and adds the rest to the free
+    /// set. `None`: the slab is carved whole. Owner only.
+    pub(crate) fn carve(&self, page_bytes: usize) -> Option<usize> {
+        let carved = self.carved.get();
+        let block_bytes = self.block_bytes.get();
+        let left = self.slab.capacity() - carved;
+        if left == 0 {
+            return None;
+        }
+        let start_bytes = carved as usize * block_bytes;
+        let page_end_bytes = (start_bytes + block_bytes).next_multiple_of(page_bytes);
+        let fitting = ((page_end_bytes - start_bytes) / block_bytes) as u32;
+        let count = fitting.min(left);
+        self.carved.set(carved + count);
+        self.slab.free.set_bound_bytes(start_bytes + count as usize * block_bytes);
+        for index in (1..count as usize).rev() {
+            // SAFETY: I2: new blocks are in no set and in nobody's hands.
+            unsafe { self.slab.free.push(start_bytes + index * block_bytes) };
+        }
+        Some(start_bytes)
+    }
+
+    /// Moves what other threads freed into the owner's set. Owner only, slab not parked.
+    pub(crate) fn gather(&self) {
+        let free = &self.slab.free;
+        let mut chain = self.remote.drain();
+        if free.is_empty() {
+            free.set_chain(chain);
+            return;
+        }
+        while !chain.is_empty() {
+            let offset_bytes = chain.first_bytes();
+            // SAFETY: I2: the drained chain is the owner's, and its blocks are in no other set.
+            unsafe {
+                chain = free.block(offset_bytes).as_ref().rest(free.secret());
+                free.push(offset_bytes);
+            }
+        }
+    }
+
+    /// Whether no block is live, those counted that other threads freed. Owner only.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.slab.free.len() + self.remote.len() == self.carved.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owners_fields_share_a_line_and_zeroes_are_a_free_span() {
+        assert_eq!(core::mem::offset_of!(Descriptor, remote), 64);
+        assert_eq!(size_of::<Descriptor>(), 128);
+        // SAFETY: what is tested: every field is valid as zeroes.
+        let zeroed: Descriptor = unsafe { core::mem::zeroed() };
+        assert_eq!(zeroed.tag(), tag::FREE);
+        assert!(zeroed.slab.free.is_empty() && zeroed.remote.is_empty());
+    }
+
+    #[test]
+    fn only_starts_of_blocks_pass_in_every_class() {
+        for index in 0..HostClasses::COUNT {
+            let class = SizeClass::from_index(index).unwrap();
+            let block_bytes = HostClasses::block_bytes(class);
+            let d = Descriptor::new();
+            d.start_slab(NonNull::dangling(), block_bytes * 8, class, 0, false);
+            for offset in (0..block_bytes * 8).step_by(8) {
+                assert_eq!(d.is_start(offset), offset % block_bytes == 0, "{offset} {block_bytes}");
+            }
+            assert!(!d.is_start(1) && !d.is_start(block_bytes - 1));
+        }
+    }
+}

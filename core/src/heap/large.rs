@@ -1,0 +1,187 @@
+//! Large blocks as a heap sees them, and reallocation.
+
+use core::ptr::{self, NonNull};
+
+use super::{Heap, free::Found};
+use crate::{
+    arena::{Arena, Fresh},
+    config::{Config, Fault, FaultKind},
+    descriptor::Descriptor,
+    size_class::{HostClasses, SizeClass},
+};
+
+/// From here on, moving pages beats copying bytes.
+const REMAP_BYTES: usize = 256 * 1024;
+
+impl<C: Config> Heap<C> {
+    pub(super) fn alloc_large(&self, arena: &Arena<C>, bytes: usize, align: usize) -> Option<Fresh> {
+        // No object is larger, and no region serves a larger alignment.
+        if bytes > isize::MAX as usize - C::GRANULE_BYTES || align > 1 << 30 {
+            return None;
+        }
+        let list = self.lists_large.get().then_some(&self.large_list);
+        let fresh = arena.alloc_large(bytes, align, list)?;
+        self.misses.add(1);
+        self.large_allocations.add(1);
+        let span_bytes = bytes.next_multiple_of(C::GRANULE_BYTES);
+        self.count_large(arena, span_bytes, bytes);
+        Some(fresh)
+    }
+
+    /// Frees a large block for which `requested_bytes` were counted, if the caller knows.
+    pub(super) fn free_large(
+        &self,
+        arena: &Arena<C>,
+        block: NonNull<u8>,
+        descriptor: &Descriptor,
+        requested_bytes: Option<usize>,
+    ) {
+        let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
+        let block_bytes = descriptor.block_bytes.get();
+        if !arena.free_large(descriptor) {
+            let kind = FaultKind::DoubleFree;
+            return C::fault(&Fault::new(kind, block.addr().get(), span_bytes));
+        }
+        self.large_frees.add(1);
+        self.count_large(
+            arena,
+            span_bytes.wrapping_neg(),
+            requested_bytes.map_or(0, |_| block_bytes).wrapping_neg(),
+        );
+    }
+
+    fn count_large(&self, arena: &Arena<C>, span_bytes: usize, requested_bytes: usize) {
+        self.large_bytes.add(span_bytes as u64);
+        self.large_requested_bytes.add(requested_bytes as u64);
+        arena.publish(span_bytes as u64, requested_bytes as u64);
+    }
+
+    /// Puts this heap's large blocks on a list from now on, so that
+    /// [`release_all`](Self::release_all) finds them. Owner only, before the first one.
+    pub fn list_large_blocks(&self) {
+        self.lists_large.set(true);
+    }
+
+    /// Gives the listed large blocks back, and stops listing.
+    pub(super) fn release_large(&self, arena: &Arena<C>) {
+        // SAFETY: I3: descriptors are immortal; nobody else frees a block of this heap now.
+        while let Some(descriptor) = unsafe { self.large_list.head.get().as_ref() } {
+            let block = arena.address_of(arena.granule_of(descriptor));
+            self.free_large(arena, block, descriptor, Some(descriptor.block_bytes.get()));
+        }
+        self.lists_large.set(false);
+    }
+
+    /// Changes the size of a block: in place where its class or span allows, by moving pages where
+    /// it is large, else by copying. `None`: no memory, or a wrong pointer, which was reported; the
+    /// block is as it was. `old_bytes` is what the caller says the block was allocated with; a
+    /// caller that doesn't know gives `None`.
+    ///
+    /// # Safety
+    /// - Owner only, and the heap is one. The caller holds `block`, and uses it no more after
+    ///   success.
+    pub unsafe fn reallocate(
+        &self,
+        block: NonNull<u8>,
+        old_bytes: Option<usize>,
+        align: usize,
+        new_bytes: usize,
+    ) -> Option<NonNull<u8>> {
+        let arena = self.arena()?;
+        self.opened_bytes.set(arena.opened_bytes());
+        self.reallocations.add(1);
+        let found = Self::find(arena, block).and_then(|found| {
+            found.check_layout(block, old_bytes.map(|bytes| (bytes, align)))?;
+            Ok(found)
+        });
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                C::fault(&fault);
+                return None;
+            }
+        };
+        let new_class = Self::class_of(new_bytes, align);
+        let held_bytes = match found {
+            Found::Small { class, slab, .. } => {
+                if new_class == Some(class) {
+                    let change = new_bytes.wrapping_sub(old_bytes.unwrap_or(new_bytes));
+                    self.bin(class).requested_bytes.add(change as u64);
+                    self.reallocations_in_place.add(1);
+                    return Some(block);
+                }
+                slab.block_bytes.get()
+            }
+            Found::Large(descriptor) => {
+                if new_class.is_none() && self.resize_large(arena, descriptor, new_bytes) {
+                    self.reallocations_in_place.add(1);
+                    return Some(block);
+                }
+                descriptor.granules.get() as usize * C::GRANULE_BYTES
+            }
+        };
+        // SAFETY: forwarded.
+        unsafe { self.move_block(arena, &found, block, old_bytes, align, new_bytes, held_bytes) }
+    }
+
+    fn resize_large(&self, arena: &Arena<C>, descriptor: &Descriptor, new_bytes: usize) -> bool {
+        let old_span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
+        let old_bytes = descriptor.block_bytes.get();
+        let fits = new_bytes <= isize::MAX as usize - C::GRANULE_BYTES
+            && arena.resize_large(descriptor, new_bytes);
+        if fits {
+            let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
+            self.count_large(
+                arena,
+                span_bytes.wrapping_sub(old_span_bytes),
+                new_bytes.wrapping_sub(old_bytes),
+            );
+        }
+        fits
+    }
+
+    /// # Safety
+    /// - As for [`reallocate`](Self::reallocate); `found` is what `block` is.
+    #[expect(clippy::too_many_arguments, reason = "the two halves of `reallocate`")]
+    unsafe fn move_block(
+        &self,
+        arena: &Arena<C>,
+        found: &Found<'_, C>,
+        block: NonNull<u8>,
+        old_bytes: Option<usize>,
+        align: usize,
+        new_bytes: usize,
+        held_bytes: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: forwarded: owner only.
+        let new = unsafe {
+            match self.alloc_fast(new_bytes, align) {
+                Some(new) => new,
+                None => self.alloc_slow(new_bytes, align, false)?,
+            }
+        };
+        let kept_bytes = old_bytes.unwrap_or(held_bytes).min(held_bytes).min(new_bytes);
+        let large = matches!(found, Found::Large(_)) && Self::class_of(new_bytes, align).is_none();
+        // Whole pages of two spans: the tail of the last one is in both, and nobody's.
+        let pages_bytes = kept_bytes.next_multiple_of(arena.page_bytes());
+        // SAFETY: both blocks are the caller's, differ, and hold that many bytes or pages.
+        unsafe {
+            let moved = large
+                && kept_bytes >= REMAP_BYTES
+                && arena.move_pages(block, new, pages_bytes);
+            if !moved {
+                ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
+            }
+            self.free_slow(block, old_bytes.map(|bytes| (bytes, align)));
+        }
+        Some(new)
+    }
+
+    /// The bytes that a block for this layout would hold: what a caller may use of it.
+    pub fn block_bytes_for(bytes: usize, align: usize) -> usize {
+        match Self::class_of(bytes, align).and_then(SizeClass::from_index) {
+            Some(class) => HostClasses::block_bytes(class),
+            None => bytes.next_multiple_of(C::GRANULE_BYTES),
+        }
+    }
+}

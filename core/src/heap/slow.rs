@@ -1,0 +1,345 @@
+//! Finding a block where none is at hand: the bin's other slabs, what other threads gave back, and
+//! at last a new slab from the arena.
+
+use core::ptr::{self, NonNull};
+
+use super::{Heap, Shelf, returned_block};
+use crate::{
+    arena::{Arena, Fresh},
+    backend::{Backend, Capabilities},
+    buddy::Span,
+    config::{Config, Fault, FaultKind},
+    descriptor::{Descriptor, NO_SLAB, Place, tag},
+    free_blocks::{Chain, FreeBlock, FreeBlocks},
+    size_class::{HostClasses, SizeClass},
+    slab::NEVER,
+};
+
+/// Empty slabs of several granules that a heap may keep, bytes touched: enough that a program
+/// which allocates and frees one buffer at a time never waits for the arena.
+const RETAINED_BYTES: usize = 1 << 20;
+
+impl<C: Config> Heap<C> {
+    /// As [`alloc_fast`](Self::alloc_fast), by whatever it takes; `None` where memory has run out
+    /// or the layout is beyond all bounds. With `zeroed`, the block reads as zero.
+    ///
+    /// # Safety
+    /// - Owner only, and the heap is one.
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn alloc_slow(&self, bytes: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        let arena = self.arena()?;
+        let class = Self::class_of(bytes, align);
+        let fresh = match class {
+            Some(class) => self.refill(arena, class)?,
+            None => self.alloc_large(arena, bytes, align)?,
+        };
+        if let Some(class) = class {
+            let bin = self.bin(class);
+            bin.allocations.add(1);
+            bin.requested_bytes.add(bytes as u64);
+            self.publish(arena, class);
+        }
+        if zeroed && !fresh.zeroed {
+            // SAFETY: the block is the caller's, and at least that long.
+            unsafe { fresh.block.write_bytes(0, bytes) };
+        }
+        Some(fresh.block)
+    }
+
+    /// Finds a block of `class`.
+    fn refill(&self, arena: &Arena<C>, class: usize) -> Option<Fresh> {
+        let bin = &self.bins[class];
+        let shelf = &self.shelves[class];
+        self.misses.add(1);
+        loop {
+            // SAFETY: I3: descriptors are immortal.
+            let current = unsafe { &*bin.current.get() };
+            if !ptr::eq(current, &NO_SLAB) {
+                if let Some(fresh) = self.take(arena, current) {
+                    return Some(fresh);
+                }
+                if !current.remote.park() {
+                    // A block came home meanwhile.
+                    continue;
+                }
+                current.place.set(Place::Full);
+                current.slab.notify_at(1);
+                self.release_retained(current);
+                shelf.push(Place::Full, current);
+                bin.current.set(&raw const NO_SLAB);
+            }
+            self.settle_returned(arena);
+            let next = match shelf.pop_open() {
+                Some(open) => open,
+                None => self.new_slab(arena, class)?,
+            };
+            self.make_current(next, class);
+        }
+    }
+
+    /// Takes a block of `slab`, from wherever it has one.
+    fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
+        slab.gather();
+        let free = &slab.slab.free;
+        if let Some(offset_bytes) = slab.slab.alloc() {
+            // SAFETY: the set names blocks of the slab.
+            let block = unsafe { free.block(offset_bytes) }.cast();
+            return Some(Fresh { block, zeroed: false });
+        }
+        if !free.is_empty() {
+            self.report_overwritten(slab);
+            free.set_chain(Chain::EMPTY);
+        }
+        let offset_bytes = slab.carve(arena.page_bytes())?;
+        // SAFETY: the block was just carved, so it lies in the slab.
+        let block = unsafe { free.block(offset_bytes) };
+        if !slab.zeroed.get() {
+            // SAFETY: I2: nobody else has the block yet. What an earlier slab left there must not
+            // look like a link.
+            unsafe { block.as_ref().wipe() };
+        }
+        if slab.granules.get() > 1 {
+            slab.slab.notify_at(slab.carved.get());
+        }
+        Some(Fresh { block: block.cast(), zeroed: slab.zeroed.get() })
+    }
+
+    #[cold]
+    fn report_overwritten(&self, slab: &Descriptor) {
+        let first_bytes = slab.slab.free.chain().first_bytes();
+        // SAFETY: the chain's first block lies in the slab: only what it links to does not.
+        let block = unsafe { slab.slab.free.block(first_bytes) };
+        C::fault(&Fault::new(
+            FaultKind::UseAfterFree,
+            block.addr().get(),
+            slab.block_bytes.get(),
+        ));
+    }
+
+    fn make_current(&self, slab: &Descriptor, class: usize) {
+        slab.place.set(Place::Current);
+        let watched = slab.granules.get() > 1;
+        slab.slab.notify_at(if watched { slab.carved.get() } else { NEVER });
+        self.bins[class].current.set(slab);
+    }
+
+    /// A new slab of `class` from the arena.
+    fn new_slab<'a>(&self, arena: &'a Arena<C>, class: usize) -> Option<&'a Descriptor> {
+        let class = SizeClass::from_index(class)?;
+        let block_bytes = HostClasses::block_bytes(class);
+        let granules = (block_bytes * 8).div_ceil(C::GRANULE_BYTES) as u32;
+        let taken = arena.take_span(granules, 1)?;
+        // The fast paths learn of new ground here, so that they find its descriptors.
+        self.opened_bytes.set(arena.opened_bytes());
+        let slab = arena.descriptor(taken.span.granule);
+        let zeroed = taken.clean && C::Backend::CAPABILITIES.contains(Capabilities::ZEROED);
+        let base = arena.address_of(taken.span.granule);
+        let span_bytes = granules as usize * C::GRANULE_BYTES;
+        slab.start_slab(base, span_bytes, class, arena.secret(), zeroed);
+        slab.granules.set(granules);
+        arena.tag_span(taken.span, ptr::from_ref(self).expose_provenance() + class.index());
+        Some(slab)
+    }
+
+    /// Gives an empty slab, which is in no list, back to the arena.
+    fn release(&self, arena: &Arena<C>, slab: &Descriptor) {
+        self.release_retained(slab);
+        let span = Span { granule: arena.granule_of(slab), granules: slab.granules.get() };
+        arena.tag_span(span, tag::FREE);
+        arena.put_span(span);
+    }
+
+    fn release_retained(&self, slab: &Descriptor) {
+        if slab.retained.replace(false) {
+            self.retained_bytes.set(self.retained_bytes.get() - retained_bytes(slab));
+        }
+    }
+
+    /// Takes back the slabs that remote frees unparked.
+    pub(super) fn settle_returned(&self, arena: &Arena<C>) {
+        let (_, first) = arena.base_and_descriptors();
+        let mut chain = self.returned.0.drain();
+        while !chain.is_empty() {
+            let offset_bytes = chain.first_bytes();
+            // SAFETY: I3: the chain names descriptors by their offset from the first.
+            let slab = unsafe { &*first.byte_add(offset_bytes) };
+            // SAFETY: the drained chain is this heap's; its link is read before the slab can be
+            // parked, and so handed back, again.
+            chain = unsafe { slab.returned.rest(0) };
+            self.reopen(arena, slab);
+        }
+    }
+
+    /// Brings a slab, which is parked no more, back into use or gives it back.
+    fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
+        let shelf = &self.shelves[slab.class()];
+        shelf.remove(Place::Full, slab);
+        slab.place.set(Place::Open);
+        slab.slab.notify_at(slab.carved.get());
+        slab.gather();
+        if slab.slab.is_empty() {
+            self.release(arena, slab);
+        } else {
+            shelf.push(Place::Open, slab);
+        }
+    }
+
+    /// A local free has brought the free set to the length that was asked for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn on_notify(&self, slab: &Descriptor) {
+        let Some(arena) = self.arena() else { return };
+        match slab.place.get() {
+            Place::Full if slab.remote.unpark() => self.reopen(arena, slab),
+            // A remote free was first: the slab is on its way back, and settled when it arrives.
+            Place::Full => slab.slab.notify_at(NEVER),
+            Place::Open => {
+                self.shelves[slab.class()].remove(Place::Open, slab);
+                self.release(arena, slab);
+            }
+            Place::Current if slab.retained.get() => {}
+            Place::Current => {
+                let kept_bytes = self.retained_bytes.get() + retained_bytes(slab);
+                if kept_bytes <= RETAINED_BYTES {
+                    self.retained_bytes.set(kept_bytes);
+                    slab.retained.set(true);
+                } else {
+                    self.bins[slab.class()].current.set(&raw const NO_SLAB);
+                    self.release(arena, slab);
+                }
+            }
+        }
+    }
+
+    /// Gives back every slab without a live block, and settles what other threads freed.
+    ///
+    /// # Safety
+    /// - Owner only.
+    pub unsafe fn collect(&self) {
+        let Some(arena) = self.arena() else { return };
+        self.settle_returned(arena);
+        for (bin, shelf) in self.bins.iter().zip(&self.shelves) {
+            // SAFETY: I3: descriptors are immortal.
+            let current = unsafe { &*bin.current.get() };
+            if !ptr::eq(current, &NO_SLAB) && current.is_unused() {
+                current.gather();
+                bin.current.set(&raw const NO_SLAB);
+                self.release(arena, current);
+            }
+            let mut next = shelf.open.get();
+            // SAFETY: I3: as above.
+            while let Some(slab) = unsafe { next.as_ref() } {
+                next = slab.next.get();
+                slab.gather();
+                if slab.slab.is_empty() {
+                    shelf.remove(Place::Open, slab);
+                    self.release(arena, slab);
+                }
+            }
+        }
+        for class in 0..self.bins.len() {
+            self.publish(arena, class);
+        }
+    }
+
+    /// Gives back every slab and every listed large block, live blocks and all.
+    ///
+    /// # Safety
+    /// - Owner only. Nobody uses a block of this heap any more, nor is freeing one.
+    pub unsafe fn release_all(&self) {
+        let Some(arena) = self.arena() else { return };
+        self.settle_returned(arena);
+        for class in 0..self.bins.len() {
+            let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
+            let mut slabs = [bin.current.replace(&raw const NO_SLAB), shelf.open.take(), shelf.full.take()];
+            if ptr::eq(slabs[0], &raw const NO_SLAB) {
+                slabs[0] = ptr::null();
+            }
+            let mut live = 0;
+            for first in slabs {
+                let mut next = first;
+                // SAFETY: I3: descriptors are immortal.
+                while let Some(slab) = unsafe { next.as_ref() } {
+                    // The current slab is in no list, and its links are empty.
+                    next = slab.next.get();
+                    live += u64::from(slab.carved.get() - slab.slab.free.len() - slab.remote.len());
+                    if slab.place.get() == Place::Full {
+                        let _was_parked = slab.remote.unpark();
+                    }
+                    let _dropped = slab.remote.drain();
+                    self.release(arena, slab);
+                }
+            }
+            bin.frees.add(live);
+            // The holders' requests are gone with their blocks.
+            bin.requested_bytes.set(0);
+            self.publish(arena, class);
+        }
+        self.release_large(arena);
+    }
+
+    /// Tells the arena how this bin's sums have changed.
+    pub(super) fn publish(&self, arena: &Arena<C>, class: usize) {
+        let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
+        let live = bin.allocations.get().wrapping_sub(bin.frees.get());
+        let block_bytes =
+            SizeClass::from_index(class).map_or(0, |class| HostClasses::block_bytes(class) as u64);
+        let allocated_bytes = live.wrapping_mul(block_bytes);
+        let requested_bytes = bin.requested_bytes.get();
+        arena.publish(
+            allocated_bytes.wrapping_sub(shelf.published_bytes.replace(allocated_bytes)),
+            requested_bytes.wrapping_sub(shelf.published_requested_bytes.replace(requested_bytes)),
+        );
+    }
+
+    /// Hands a slab, which the caller's remote free has unparked, back to this heap. Any thread.
+    pub(super) fn hand_back(&self, slab: &Descriptor, first: *const Descriptor) {
+        let (block, offset_bytes): (NonNull<FreeBlock>, usize) = returned_block(slab, first);
+        // SAFETY: whoever unparks a slab alone owns its link.
+        unsafe { self.returned.0.push(block, offset_bytes, 0) };
+    }
+}
+
+/// What an empty slab keeps resident, bytes.
+fn retained_bytes(slab: &Descriptor) -> usize {
+    slab.slab.capacity() as usize * slab.block_bytes.get()
+}
+
+impl Shelf {
+    fn list(&self, place: Place) -> &core::cell::Cell<*const Descriptor> {
+        if place == Place::Open { &self.open } else { &self.full }
+    }
+
+    fn push(&self, place: Place, slab: &Descriptor) {
+        let head = self.list(place).replace(slab);
+        slab.previous.set(ptr::null());
+        slab.next.set(head);
+        // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
+        if let Some(head) = unsafe { head.as_ref() } {
+            head.previous.set(slab);
+        }
+    }
+
+    fn remove(&self, place: Place, slab: &Descriptor) {
+        let (previous, next) =
+            (slab.previous.replace(ptr::null()), slab.next.replace(ptr::null()));
+        // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
+        unsafe {
+            match previous.as_ref() {
+                Some(previous) => previous.next.set(next),
+                None => self.list(place).set(next),
+            }
+            if let Some(next) = next.as_ref() {
+                next.previous.set(previous);
+            }
+        }
+    }
+
+    fn pop_open<'a>(&self) -> Option<&'a Descriptor> {
+        // SAFETY: I3: descriptors are immortal.
+        let slab = unsafe { self.open.get().as_ref() }?;
+        self.remove(Place::Open, slab);
+        Some(slab)
+    }
+}

@@ -1,0 +1,123 @@
+//! Frees by somebody else than the owner: a list that many push to and one drains.
+//!
+//! The list is one word: a [`Chain`], and a flag that says that the owner has *parked* the slab,
+//! which is full, and no longer looks at it. The push that finds the flag clears it and, alone,
+//! must tell the owner. While a slab is parked its owner neither drains nor frees it.
+
+use core::ptr::NonNull;
+
+use crate::{
+    free_blocks::{Chain, FreeBlock},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+const PARKED: u64 = 1 << 63;
+
+/// Many pushers, one drainer.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct RemoteList {
+    word: AtomicU64,
+}
+
+impl RemoteList {
+    /// Empty, not parked.
+    #[cfg(not(genesis_loom))]
+    pub const fn new() -> Self {
+        Self { word: AtomicU64::new(0) }
+    }
+
+    /// Empty, not parked.
+    #[cfg(genesis_loom)]
+    pub fn new() -> Self {
+        Self { word: AtomicU64::new(0) }
+    }
+
+    /// Pushes `block`, which lies `offset_bytes` into its slab. Any thread.
+    ///
+    /// True: the slab was parked, and the caller, alone, must hand it back to its owner.
+    ///
+    /// # Safety
+    /// - The caller owns `block` and gives it up; `offset_bytes` and `secret` are those of its slab.
+    pub unsafe fn push(&self, block: NonNull<FreeBlock>, offset_bytes: usize, secret: u64) -> bool {
+        let mut seen = self.word.load(Relaxed);
+        loop {
+            let rest = Chain::from_word(seen & !PARKED);
+            // SAFETY: one owner: until the exchange succeeds the block is the caller's.
+            unsafe { block.as_ref().set_rest(rest, secret) };
+            let chain = Chain::prepend(offset_bytes, rest).to_word();
+            // Release pairs with the Acquire in `drain`: the owner sees the link. Acquire pairs
+            // with the Release in `park`: whoever clears the flag comes after everything that the
+            // owner, and the one who handed the slab back last time, did to it.
+            match self.word.compare_exchange_weak(seen, chain, AcqRel, Relaxed) {
+                Ok(_) => return seen & PARKED != 0,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes the whole chain. Owner only, and the slab is not parked.
+    pub fn drain(&self) -> Chain {
+        if self.word.load(Relaxed) == 0 {
+            return Chain::EMPTY;
+        }
+        // Acquire pairs with the Release in `push`.
+        Chain::from_word(self.word.swap(0, Acquire))
+    }
+
+    /// How many blocks wait. Owner only; may grow at any moment.
+    pub fn len(&self) -> u32 {
+        Chain::from_word(self.word.load(Relaxed) & !PARKED).len()
+    }
+
+    /// Whether no block waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Parks the slab. Owner only. False: a block came home first, so drain again.
+    pub fn park(&self) -> bool {
+        // Release pairs with the Acquire in `push`.
+        self.word.compare_exchange(0, PARKED, Release, Relaxed).is_ok()
+    }
+
+    /// Takes the slab back. Owner only. False: a remote free was first, and its thread is handing
+    /// the slab back.
+    pub fn unpark(&self) -> bool {
+        self.word.compare_exchange(PARKED, 0, Relaxed, Relaxed).is_ok()
+    }
+}
+
+impl Default for RemoteList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(all(test, not(genesis_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_push_to_a_parked_list_says_so_once() {
+        let blocks: [FreeBlock; 3] = core::array::from_fn(|_| FreeBlock::new());
+        let block = |index: usize| NonNull::from(&blocks[index]);
+        let list = RemoteList::new();
+        assert!(list.park() && list.is_empty());
+        // SAFETY: the blocks are the test's, 8 bytes apart, each pushed once.
+        unsafe {
+            assert!(list.push(block(0), 0, 7));
+            assert!(!list.push(block(1), 8, 7));
+        }
+        assert!(!list.park() && !list.unpark());
+        let chain = list.drain();
+        assert_eq!((chain.len(), chain.first_bytes()), (2, 8));
+        // SAFETY: the chain was drained, so it is the test's.
+        let rest = unsafe { blocks[1].rest(7) };
+        assert_eq!((rest.len(), rest.first_bytes()), (1, 0));
+        assert!(list.drain().is_empty() && list.park() && list.unpark());
+    }
+}

@@ -1,0 +1,144 @@
+//! A heap behind a lock: for whoever has no thread-local storage, or wants one heap for a purpose.
+
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    cell::Cell,
+    fmt,
+    ptr::{self, NonNull},
+};
+
+use crate::{arena::Arena, config::Config, heap::Heap, sync::Lock};
+
+/// One heap of an arena, shared by whoever takes its short lock. `const`-built; the heap is
+/// adopted on first use.
+pub struct SharedHeap<C: Config> {
+    heap: Lock<Adopted<C>, C::Relax>,
+}
+
+struct Adopted<C: Config>(Cell<Option<NonNull<Heap<C>>>>);
+
+// SAFETY: I1: the lock makes whoever holds it the heap's owner.
+unsafe impl<C: Config> Send for Adopted<C> {}
+
+impl<C: Config> fmt::Debug for SharedHeap<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedHeap").finish_non_exhaustive()
+    }
+}
+
+impl<C: Config> SharedHeap<C> {
+    /// No heap yet.
+    pub const fn new() -> Self {
+        Self { heap: Lock::new(Adopted(Cell::new(None))) }
+    }
+
+    /// Runs `f` as the heap's owner; `None` where `arena` has no heap to give.
+    ///
+    /// # Safety
+    /// - It is always the same arena, which neither moves nor ends while its blocks are in use.
+    pub unsafe fn with<T>(&self, arena: &Arena<C>, f: impl FnOnce(&Heap<C>) -> T) -> Option<T> {
+        let adopted = self.heap.lock();
+        if adopted.0.get().is_none() {
+            // SAFETY: forwarded.
+            adopted.0.set(unsafe { arena.adopt_heap_unbound() });
+        }
+        // SAFETY: I1, I3: the lock is held, and heaps live as long as their arena.
+        adopted.0.get().map(|heap| f(unsafe { heap.as_ref() }))
+    }
+
+    /// Takes the heap away, for its last owner.
+    pub fn take(&mut self) -> Option<NonNull<Heap<C>>> {
+        self.heap.get_mut().0.take()
+    }
+
+    /// Takes the lock, so that no other thread holds it across a fork.
+    pub fn before_fork(&self) {
+        core::mem::forget(self.heap.lock());
+    }
+
+    /// Opens the lock again, in the parent and in the child.
+    ///
+    /// # Safety
+    /// - The calling thread called [`before_fork`](Self::before_fork).
+    pub unsafe fn after_fork(&self) {
+        // SAFETY: the caller's thread holds the lock, and its guard is forgotten.
+        unsafe { self.heap.force_unlock() };
+    }
+}
+
+impl<C: Config> Default for SharedHeap<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An arena with a single shared heap: a whole allocator in a `static`, for a program without
+/// threads or without an operating system.
+#[derive(Debug)]
+pub struct SharedArena<C: Config> {
+    arena: Arena<C>,
+    heap: SharedHeap<C>,
+}
+
+impl<C: Config> SharedArena<C> {
+    /// An allocator over `arena`.
+    ///
+    /// # Safety
+    /// - It does not move from its first use on: it is a `static`, or as good as one.
+    pub const unsafe fn new(arena: Arena<C>) -> Self {
+        Self { arena, heap: SharedHeap::new() }
+    }
+
+    /// The arena.
+    pub const fn arena(&self) -> &Arena<C> {
+        &self.arena
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&Heap<C>) -> T) -> Option<T> {
+        // SAFETY: it is always this arena, which does not move: see `new`.
+        unsafe { self.heap.with(&self.arena, f) }
+    }
+}
+
+// SAFETY: blocks are exclusive, as large and as aligned as asked, and stay until they are freed;
+// nothing unwinds unless `Config::fault` does.
+unsafe impl<C: Config> GlobalAlloc for SharedArena<C> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the lock makes the caller the owner.
+        let block = self.with(|heap| unsafe {
+            heap.alloc_fast(layout.size(), layout.align())
+                .or_else(|| heap.alloc_slow(layout.size(), layout.align(), false))
+        });
+        to_pointer(block.flatten())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the lock makes the caller the owner; a fast block is wiped as far as asked.
+        let block = self.with(|heap| unsafe { heap.alloc_zeroed(layout.size(), layout.align()) });
+        to_pointer(block.flatten())
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let Some(block) = NonNull::new(block) else { return };
+        // SAFETY: the lock makes the caller the owner; the caller of `dealloc` gives the block up.
+        self.with(|heap| unsafe {
+            if !heap.free_fast(block, layout.size(), layout.align()) {
+                heap.free_slow(block, Some((layout.size(), layout.align())));
+            }
+        });
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
+        let Some(block) = NonNull::new(block) else { return ptr::null_mut() };
+        // SAFETY: the lock makes the caller the owner, who holds the block.
+        let block = self.with(|heap| unsafe {
+            heap.reallocate(block, Some(layout.size()), layout.align(), new_bytes)
+        });
+        to_pointer(block.flatten())
+    }
+}
+
+/// The block, or null, as the C-like interfaces have it.
+fn to_pointer(block: Option<NonNull<u8>>) -> *mut u8 {
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
