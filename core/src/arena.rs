@@ -1,7 +1,7 @@
 //! One region of host memory and everything that manages it: descriptors, the span pool under its
 //! lock, growth, and the heaps that draw from it.
 //!
-//! Locks, in the order in which they may be taken: heap pool, growth, span pool. The backend is
+//! Locks, in the order in which they may be taken: shared heap, heap pool, growth, span pool. The backend is
 //! never called under the heap pool's or the span pool's lock; the growth lock is held across
 //! `commit`, since whoever waits for it needs the outcome.
 
@@ -11,7 +11,7 @@ mod purge;
 mod snapshot;
 
 use core::{
-    fmt,
+    fmt, mem,
     num::NonZeroUsize,
     ops::Range,
     ptr::{self, NonNull},
@@ -91,10 +91,9 @@ impl fmt::Display for Refusal {
                 "limit of {limit_bytes} bytes reached: {reserved_bytes} reserved, \
                  {needed_bytes} more needed"
             ),
-            Self::Region { region_bytes, needed_bytes } => write!(
-                f,
-                "region of {region_bytes} bytes used up, {needed_bytes} more needed"
-            ),
+            Self::Region { region_bytes, needed_bytes } => {
+                write!(f, "region of {region_bytes} bytes used up, {needed_bytes} more needed")
+            }
             Self::Backend(error) => error.fmt(f),
         }
     }
@@ -172,12 +171,13 @@ impl<C: Config> Arena<C> {
             opened_bytes: AtomicUsize::new(0),
             heap_count: AtomicUsize::new(0),
             limit_bytes: AtomicUsize::new(0),
-            middle: Lock::new(Middle { pool: None, peak_active: 0, peak_cached: 0, peak_committed: 0 }),
-            growth: Lock::new(Growth {
-                heaps_committed: 0,
-                metadata_bytes: 0,
-                refusal: None,
+            middle: Lock::new(Middle {
+                pool: None,
+                peak_active: 0,
+                peak_cached: 0,
+                peak_committed: 0,
             }),
+            growth: Lock::new(Growth { heaps_committed: 0, metadata_bytes: 0, refusal: None }),
             orphans: HeapPool::new(),
             counts: Counts {
                 backend_calls: AtomicU64::new(0),
@@ -201,6 +201,11 @@ impl<C: Config> Arena<C> {
     /// Refuses to reserve more than `bytes` from now on; zero for no limit.
     pub fn set_limit(&self, bytes: usize) {
         self.limit_bytes.store(bytes, Relaxed);
+    }
+
+    /// Bytes opened for use so far.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.opened_bytes.load(Relaxed) as u64
     }
 
     /// Why the arena last refused to grow.
@@ -301,7 +306,9 @@ impl<C: Config> Arena<C> {
             return false;
         };
         self.count_call();
-        let Ok(tables) = self.metadata.reserve(metadata_bytes, layout.align()) else { return false };
+        let Ok(tables) = self.metadata.reserve(metadata_bytes, layout.align()) else {
+            return false;
+        };
         self.count_call();
         let align = NonZeroUsize::MIN.saturating_add(
             (1usize << 30).min(region_bytes.next_power_of_two()).max(C::GRANULE_BYTES) - 1,
@@ -331,7 +338,8 @@ impl<C: Config> Arena<C> {
         self.middle.lock().pool = Some(pool);
         // SAFETY: the offsets are inside the reserved metadata.
         unsafe {
-            self.descriptors.store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
+            self.descriptors
+                .store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
             self.heaps.store(tables.base().add(layout.heaps(0..0).start).cast().as_ptr(), Relaxed);
         }
         // The top bit keeps ordinary data, zero above all, from looking like a link.
@@ -446,7 +454,9 @@ impl<C: Config> Arena<C> {
             limit_bytes if limit_bytes != 0 && reserved_bytes + needed_bytes > limit_bytes => {
                 Refusal::Limit { limit_bytes, reserved_bytes, needed_bytes }
             }
-            _ => Refusal::Region { region_bytes: capacity as usize * C::GRANULE_BYTES, needed_bytes },
+            _ => {
+                Refusal::Region { region_bytes: capacity as usize * C::GRANULE_BYTES, needed_bytes }
+            }
         }
     }
 
@@ -579,11 +589,55 @@ impl<C: Config> Arena<C> {
         }
     }
 
-    /// Takes all locks, so that no other thread holds one across a fork.
+    /// Gives region and tables back to their backends: the end of an arena that is no `static`.
+    ///
+    /// # Safety
+    /// - Nobody uses the arena, a heap or a block of it ever again.
+    pub unsafe fn release_regions(&self) {
+        let Some(region) = self.region() else { return };
+        let bytes = NonZeroUsize::new(self.metadata_layout().bytes());
+        let tables = NonNull::new(self.metadata_base.load(Relaxed)).zip(bytes);
+        self.middle.lock().pool = None;
+        // A backend that refuses keeps its region; there is nobody left to tell.
+        // SAFETY: forwarded: nothing in either is live.
+        unsafe {
+            let _ = self.backend.release(region);
+            if let Some((base, bytes)) = tables {
+                let _ = self.metadata.release(Region::new(base, bytes));
+            }
+        }
+    }
+
+    /// Takes all locks, those of shared heaps first, so that no other thread holds one across a
+    /// fork.
     pub fn before_fork(&self) {
-        core::mem::forget(self.orphans.lock().lock());
-        core::mem::forget(self.growth.lock());
-        core::mem::forget(self.middle.lock());
+        let mut locked = 0;
+        loop {
+            let heaps = self.heaps_so_far();
+            for heap in &heaps[locked..] {
+                mem::forget(heap.shared.lock());
+            }
+            locked = heaps.len();
+            mem::forget(self.orphans.lock().lock());
+            mem::forget(self.growth.lock());
+            mem::forget(self.middle.lock());
+            if self.heaps_so_far().len() == locked {
+                return;
+            }
+            // SAFETY: taken just now; a heap was built meanwhile, and its lock comes first.
+            unsafe { self.unlock_own() };
+        }
+    }
+
+    /// # Safety
+    /// - The calling thread holds the arena's own three locks, with their guards forgotten.
+    unsafe fn unlock_own(&self) {
+        // SAFETY: forwarded.
+        unsafe {
+            self.middle.force_unlock();
+            self.growth.force_unlock();
+            self.orphans.lock().force_unlock();
+        }
     }
 
     /// Opens the locks again, in the parent and in the child.
@@ -591,11 +645,12 @@ impl<C: Config> Arena<C> {
     /// # Safety
     /// - The calling thread called [`before_fork`](Self::before_fork).
     pub unsafe fn after_fork(&self) {
-        // SAFETY: the caller's thread holds the locks, and their guards are forgotten.
+        // SAFETY: the caller's thread holds all locks, and their guards are forgotten.
         unsafe {
-            self.middle.force_unlock();
-            self.growth.force_unlock();
-            self.orphans.lock().force_unlock();
+            self.unlock_own();
+            for heap in self.heaps_so_far() {
+                heap.shared.force_unlock();
+            }
         }
     }
 }

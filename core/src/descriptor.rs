@@ -197,7 +197,8 @@ impl Descriptor {
         }
         // SAFETY: the block was carved, so its memory is committed; the holder's data in the first
         // word is read once.
-        let rest = unsafe { self.slab.free.block(offset_bytes).as_ref().rest(self.slab.free.secret()) };
+        let rest =
+            unsafe { self.slab.free.block(offset_bytes).as_ref().rest(self.slab.free.secret()) };
         if rest.to_word() < bound {
             return Err(Misfit::LooksFree);
         }

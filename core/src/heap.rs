@@ -23,6 +23,7 @@ use crate::{
     remote::RemoteList,
     size_class::{HostClasses, SizeClass},
     stats::{Counter, Snapshot},
+    sync::Lock,
 };
 
 /// What the fast paths touch of a size class: half a cache line.
@@ -94,6 +95,8 @@ pub struct Heap<C: Config> {
     large_requested_bytes: Counter,
     retained_bytes: Cell<usize>,
     large_list: LargeList,
+    /// Taken by whoever uses the heap where several may; a thread's own heap never is.
+    pub(crate) shared: Lock<(), C::Relax>,
     /// Whether large blocks are put on the list: a heap that is dropped whole.
     lists_large: Cell<bool>,
     bins: [Bin; HostClasses::COUNT],
@@ -175,6 +178,7 @@ impl<C: Config> Heap<C> {
             large_requested_bytes: Counter::new(),
             retained_bytes: Cell::new(0),
             large_list: LargeList { head: Cell::new(ptr::null()) },
+            shared: Lock::new(()),
             lists_large: Cell::new(false),
             bins: [const { Bin::new() }; HostClasses::COUNT],
             shelves: [const { Shelf::new() }; HostClasses::COUNT],
@@ -356,7 +360,10 @@ impl<C: Config> Heap<C> {
 }
 
 /// The chain of returned slabs names descriptors by their offset from the first.
-fn returned_block(descriptor: &Descriptor, first: *const Descriptor) -> (NonNull<FreeBlock>, usize) {
+fn returned_block(
+    descriptor: &Descriptor,
+    first: *const Descriptor,
+) -> (NonNull<FreeBlock>, usize) {
     let offset_bytes = ptr::from_ref(descriptor).addr() - first.addr();
     (NonNull::from(&descriptor.returned), offset_bytes)
 }
@@ -366,4 +373,3 @@ fn split_tag<C: Config>(tag: usize) -> (*const Heap<C>, usize) {
     let class = tag % tag::HEAP_ALIGN;
     (ptr::with_exposed_provenance(tag - class), class)
 }
-

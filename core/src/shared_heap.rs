@@ -2,23 +2,25 @@
 
 use core::{
     alloc::{GlobalAlloc, Layout},
-    cell::Cell,
-    fmt,
+    fmt, mem,
     ptr::{self, NonNull},
 };
 
-use crate::{arena::Arena, config::Config, heap::Heap, sync::Lock};
+use crate::{
+    arena::Arena,
+    config::Config,
+    heap::Heap,
+    sync::atomic::{
+        AtomicPtr,
+        Ordering::{AcqRel, Acquire},
+    },
+};
 
 /// One heap of an arena, shared by whoever takes its short lock. `const`-built; the heap is
-/// adopted on first use.
+/// adopted on first use. The lock lies in the heap, which is immortal, so that a fork finds it.
 pub struct SharedHeap<C: Config> {
-    heap: Lock<Adopted<C>, C::Relax>,
+    heap: AtomicPtr<Heap<C>>,
 }
-
-struct Adopted<C: Config>(Cell<Option<NonNull<Heap<C>>>>);
-
-// SAFETY: I1: the lock makes whoever holds it the heap's owner.
-unsafe impl<C: Config> Send for Adopted<C> {}
 
 impl<C: Config> fmt::Debug for SharedHeap<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +31,7 @@ impl<C: Config> fmt::Debug for SharedHeap<C> {
 impl<C: Config> SharedHeap<C> {
     /// No heap yet.
     pub const fn new() -> Self {
-        Self { heap: Lock::new(Adopted(Cell::new(None))) }
+        Self { heap: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Runs `f` as the heap's owner; `None` where `arena` has no heap to give.
@@ -37,32 +39,38 @@ impl<C: Config> SharedHeap<C> {
     /// # Safety
     /// - It is always the same arena, which neither moves nor ends while its blocks are in use.
     pub unsafe fn with<T>(&self, arena: &Arena<C>, f: impl FnOnce(&Heap<C>) -> T) -> Option<T> {
-        let adopted = self.heap.lock();
-        if adopted.0.get().is_none() {
+        // Acquire pairs with the Release in `adopt`.
+        let heap = match NonNull::new(self.heap.load(Acquire)) {
+            Some(heap) => heap,
             // SAFETY: forwarded.
-            adopted.0.set(unsafe { arena.adopt_heap_unbound() });
+            None => unsafe { self.adopt(arena) }?,
+        };
+        // SAFETY: I3: heaps live as long as their arena.
+        let heap = unsafe { heap.as_ref() };
+        // I1: the lock makes whoever holds it the owner.
+        let _owner = heap.shared.lock();
+        Some(f(heap))
+    }
+
+    /// # Safety
+    /// - As for [`with`](Self::with).
+    #[cold]
+    unsafe fn adopt(&self, arena: &Arena<C>) -> Option<NonNull<Heap<C>>> {
+        // SAFETY: forwarded.
+        let heap = unsafe { arena.adopt_heap_unbound() }?;
+        match self.heap.compare_exchange(ptr::null_mut(), heap.as_ptr(), AcqRel, Acquire) {
+            Ok(_) => Some(heap),
+            Err(first) => {
+                // SAFETY: I1: adopted above, and somebody else's came first.
+                unsafe { arena.orphan_heap(heap) };
+                NonNull::new(first)
+            }
         }
-        // SAFETY: I1, I3: the lock is held, and heaps live as long as their arena.
-        adopted.0.get().map(|heap| f(unsafe { heap.as_ref() }))
     }
 
     /// Takes the heap away, for its last owner.
     pub fn take(&mut self) -> Option<NonNull<Heap<C>>> {
-        self.heap.get_mut().0.take()
-    }
-
-    /// Takes the lock, so that no other thread holds it across a fork.
-    pub fn before_fork(&self) {
-        core::mem::forget(self.heap.lock());
-    }
-
-    /// Opens the lock again, in the parent and in the child.
-    ///
-    /// # Safety
-    /// - The calling thread called [`before_fork`](Self::before_fork).
-    pub unsafe fn after_fork(&self) {
-        // SAFETY: the caller's thread holds the lock, and its guard is forgotten.
-        unsafe { self.heap.force_unlock() };
+        NonNull::new(mem::replace(self.heap.get_mut(), ptr::null_mut()))
     }
 }
 

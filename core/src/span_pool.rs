@@ -118,7 +118,8 @@ impl<'m> SpanPool<'m> {
     /// Where the free memory that ends at `end` starts; `end` if there is none.
     pub fn free_from(&self, end: u32) -> u32 {
         let mut start = end;
-        while let Some(block) = start.checked_sub(1).and_then(|g| self.buddy.free_block_containing(g))
+        while let Some(block) =
+            start.checked_sub(1).and_then(|g| self.buddy.free_block_containing(g))
         {
             start = block.granule;
         }

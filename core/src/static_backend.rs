@@ -38,7 +38,8 @@ impl StaticBackend {
         if rest.base.is_some() {
             return false;
         }
-        *rest = Rest { bytes: memory.len(), used_bytes: 0, base: NonNull::new(memory.as_mut_ptr()) };
+        *rest =
+            Rest { bytes: memory.len(), used_bytes: 0, base: NonNull::new(memory.as_mut_ptr()) };
         true
     }
 }

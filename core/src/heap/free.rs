@@ -127,7 +127,11 @@ impl<C: Config> Heap<C> {
 
 impl<C: Config> Found<'_, C> {
     /// Whether the block is one that `layout` would have got.
-    pub(super) fn check_layout(&self, block: NonNull<u8>, layout: Option<(usize, usize)>) -> Result<(), Fault> {
+    pub(super) fn check_layout(
+        &self,
+        block: NonNull<u8>,
+        layout: Option<(usize, usize)>,
+    ) -> Result<(), Fault> {
         let Some((bytes, align)) = layout else { return Ok(()) };
         let expected = Heap::<C>::class_of(bytes, align);
         let (fits, block_bytes) = match self {

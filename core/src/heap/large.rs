@@ -14,7 +14,12 @@ use crate::{
 const REMAP_BYTES: usize = 256 * 1024;
 
 impl<C: Config> Heap<C> {
-    pub(super) fn alloc_large(&self, arena: &Arena<C>, bytes: usize, align: usize) -> Option<Fresh> {
+    pub(super) fn alloc_large(
+        &self,
+        arena: &Arena<C>,
+        bytes: usize,
+        align: usize,
+    ) -> Option<Fresh> {
         // No object is larger, and no region serves a larger alignment.
         if bytes > isize::MAX as usize - C::GRANULE_BYTES || align > 1 << 30 {
             return None;
@@ -166,9 +171,8 @@ impl<C: Config> Heap<C> {
         let pages_bytes = kept_bytes.next_multiple_of(arena.page_bytes());
         // SAFETY: both blocks are the caller's, differ, and hold that many bytes or pages.
         unsafe {
-            let moved = large
-                && kept_bytes >= REMAP_BYTES
-                && arena.move_pages(block, new, pages_bytes);
+            let moved =
+                large && kept_bytes >= REMAP_BYTES && arena.move_pages(block, new, pages_bytes);
             if !moved {
                 ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
             }

@@ -27,7 +27,12 @@ impl<C: Config> Heap<C> {
     /// - Owner only, and the heap is one.
     #[cold]
     #[inline(never)]
-    pub unsafe fn alloc_slow(&self, bytes: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    pub unsafe fn alloc_slow(
+        &self,
+        bytes: usize,
+        align: usize,
+        zeroed: bool,
+    ) -> Option<NonNull<u8>> {
         let arena = self.arena()?;
         let class = Self::class_of(bytes, align);
         let fresh = match class {
@@ -110,11 +115,7 @@ impl<C: Config> Heap<C> {
         let first_bytes = slab.slab.free.chain().first_bytes();
         // SAFETY: the chain's first block lies in the slab: only what it links to does not.
         let block = unsafe { slab.slab.free.block(first_bytes) };
-        C::fault(&Fault::new(
-            FaultKind::UseAfterFree,
-            block.addr().get(),
-            slab.block_bytes.get(),
-        ));
+        C::fault(&Fault::new(FaultKind::UseAfterFree, block.addr().get(), slab.block_bytes.get()));
     }
 
     fn make_current(&self, slab: &Descriptor, class: usize) {
@@ -252,7 +253,8 @@ impl<C: Config> Heap<C> {
         self.settle_returned(arena);
         for class in 0..self.bins.len() {
             let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
-            let mut slabs = [bin.current.replace(&raw const NO_SLAB), shelf.open.take(), shelf.full.take()];
+            let mut slabs =
+                [bin.current.replace(&raw const NO_SLAB), shelf.open.take(), shelf.full.take()];
             if ptr::eq(slabs[0], &raw const NO_SLAB) {
                 slabs[0] = ptr::null();
             }
@@ -322,8 +324,7 @@ impl Shelf {
     }
 
     fn remove(&self, place: Place, slab: &Descriptor) {
-        let (previous, next) =
-            (slab.previous.replace(ptr::null()), slab.next.replace(ptr::null()));
+        let (previous, next) = (slab.previous.replace(ptr::null()), slab.next.replace(ptr::null()));
         // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
         unsafe {
             match previous.as_ref() {

@@ -1,0 +1,86 @@
+//! The allocator as C sees it: sizes at allocation, none at the free. The preloaded library puts
+//! its names on these; they set no `errno`, which is the names' business.
+
+use core::{
+    alloc::Layout,
+    ptr::{self, NonNull},
+    sync::atomic::Ordering::Relaxed,
+};
+
+use crate::{
+    genesis::{alloc_slow, free_slow, reallocate},
+    process, thread,
+};
+
+/// The alignment of every block that asks for none, bytes.
+pub const MIN_ALIGN: usize = 16;
+
+/// A block of at least `bytes` bytes, or null. Zero bytes get a block of their own.
+#[inline]
+pub fn allocate(bytes: usize) -> *mut u8 {
+    allocate_aligned(bytes, MIN_ALIGN)
+}
+
+/// A block of at least `bytes` bytes at a multiple of `align`, a power of two, or null.
+#[inline]
+pub fn allocate_aligned(bytes: usize, align: usize) -> *mut u8 {
+    // SAFETY: I1: the heap is the calling thread's.
+    match unsafe { thread::heap().alloc_fast(bytes, align) } {
+        Some(block) => block.as_ptr(),
+        None => alloc_slow(bytes, align, false),
+    }
+}
+
+/// A block of at least `bytes` bytes, all zero, or null.
+#[inline]
+pub fn allocate_zeroed(bytes: usize) -> *mut u8 {
+    match Layout::from_size_align(bytes, MIN_ALIGN) {
+        // SAFETY: a size of zero is served as well.
+        Ok(layout) => unsafe { core::alloc::GlobalAlloc::alloc_zeroed(&crate::Genesis, layout) },
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// Gives a block back; null is nothing.
+///
+/// # Safety
+/// - `block` is null or a live block of this allocator, and nobody uses it any more.
+#[inline]
+pub unsafe fn free(block: *mut u8) {
+    let Some(block) = NonNull::new(block) else { return };
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { thread::heap().free_unsized_fast(block) } {
+        free_slow(block, None);
+    }
+}
+
+/// Changes the size of a block, which moves where it must; null and no change where memory has run
+/// out.
+///
+/// # Safety
+/// - `block` is a live block of this allocator; after success nobody uses it under its old
+///   address.
+#[inline]
+pub unsafe fn resize(block: NonNull<u8>, bytes: usize) -> *mut u8 {
+    reallocate(block, None, MIN_ALIGN, bytes)
+}
+
+/// How many bytes a live block holds: at least what was asked for.
+///
+/// # Safety
+/// - `block` is a live block of this allocator.
+pub unsafe fn usable_bytes(block: NonNull<u8>) -> usize {
+    // SAFETY: I1: `with_heap` makes this thread the owner; the caller holds the block.
+    process::with_heap(|heap| unsafe { heap.usable_bytes(block) }).flatten().unwrap_or(0)
+}
+
+/// Whether a block lies in memory of this allocator.
+pub fn owns(block: NonNull<u8>) -> bool {
+    process::arena().contains(block.addr().get())
+}
+
+/// Says that frees don't name sizes from now on, so that requested bytes are an estimate. To be
+/// called once, before the first free.
+pub fn without_sizes() {
+    process::UNSIZED.store(true, Relaxed);
+}

@@ -1,0 +1,92 @@
+//! Options from the environment, read once, without allocating. `docs/tuning.md` describes them.
+
+use core::{ffi::CStr, sync::atomic::Ordering::Relaxed};
+
+use genesis_mem_core::arena::Arena;
+
+use crate::{fault::say, process::HostConfig, purger};
+
+/// Reads every option; a bad value is reported once on stderr and ignored.
+pub(crate) fn read(arena: &Arena<HostConfig>) {
+    if let Some(text) = variable(c"GENESIS_MEM_LIMIT") {
+        match parse_bytes(text) {
+            Some(bytes) => arena.set_limit(bytes),
+            None => refuse("GENESIS_MEM_LIMIT", text, "a size such as 512MiB, 2GB or 65536"),
+        }
+    }
+    if let Some(text) = variable(c"GENESIS_MEM_PURGE_DELAY_MS") {
+        match text {
+            b"never" => purger::ALLOWED.store(false, Relaxed),
+            _ => match parse_number(text) {
+                Some(ms) => purger::DELAY_MS.store(ms.clamp(1, 1 << 40), Relaxed),
+                None => refuse("GENESIS_MEM_PURGE_DELAY_MS", text, "milliseconds or \"never\""),
+            },
+        }
+    }
+}
+
+/// The value of an environment variable, if it is set and not empty.
+///
+/// The bytes stay as long as nobody changes the environment, which is why they are read at once.
+pub fn variable(name: &CStr) -> Option<&'static [u8]> {
+    // SAFETY: the name is a C string. Allocates nothing.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: `getenv` returns a C string.
+    Some(unsafe { CStr::from_ptr(value) }.to_bytes()).filter(|text| !text.is_empty())
+}
+
+fn refuse(name: &str, text: &[u8], wanted: &str) {
+    let text = core::str::from_utf8(text).unwrap_or("(not UTF-8)");
+    say(format_args!("{name}={text} ignored: expected {wanted}"));
+}
+
+fn parse_number(text: &[u8]) -> Option<u64> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A size as people write it: digits, then nothing or `B`, `kB`, `MB`, `GB`, `TB` by thousands, or
+/// `KiB` (also `K`), `MiB`, `GiB`, `TiB` by 1024, in any case.
+pub fn parse_bytes(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = usize::try_from(parse_number(&text[..digits])?).ok()?;
+    let unit = text[digits..].trim_ascii();
+    const UNITS: [(&[u8], usize); 14] = [
+        (b"", 1),
+        (b"b", 1),
+        (b"k", 1 << 10),
+        (b"kb", 1000),
+        (b"kib", 1 << 10),
+        (b"m", 1 << 20),
+        (b"mb", 1000 * 1000),
+        (b"mib", 1 << 20),
+        (b"g", 1 << 30),
+        (b"gb", 1000 * 1000 * 1000),
+        (b"gib", 1 << 30),
+        (b"t", 1 << 40),
+        (b"tb", 1000 * 1000 * 1000 * 1000),
+        (b"tib", 1 << 40),
+    ];
+    let (_, factor) = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name))?;
+    number.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(parse_bytes(b"65536"), Some(65536));
+        assert_eq!(parse_bytes(b"512MiB"), Some(512 << 20));
+        assert_eq!(parse_bytes(b"2GB"), Some(2_000_000_000));
+        assert_eq!(parse_bytes(b"2 g"), Some(2 << 30));
+        assert_eq!(parse_bytes(b"1kb"), Some(1000));
+        for wrong in [&b""[..], b"GB", b"-1", b"1.5GB", b"2 pounds", b"99999999999999999999"] {
+            assert_eq!(parse_bytes(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(parse_bytes(b"99999999999TiB"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Memory from Linux. The only file that maps, advises and unmaps.
+
+use core::{
+    num::NonZeroUsize,
+    ops::Range,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use genesis_mem_core::backend::{
+    Backend, BackendCall, BackendError, Capabilities, Contents, HostBackend, Region,
+};
+
+/// Private anonymous memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsMemory;
+
+/// The size of a page in bytes, asked of the system once.
+pub fn page_bytes() -> NonZeroUsize {
+    static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+    NonZeroUsize::new(PAGE_BYTES.load(Relaxed)).unwrap_or_else(|| {
+        // SAFETY: no preconditions.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two());
+        let bytes = NonZeroUsize::new(bytes.unwrap_or(4096)).unwrap_or(NonZeroUsize::MIN);
+        PAGE_BYTES.store(bytes.get(), Relaxed);
+        bytes
+    })
+}
+
+/// The calling thread's `errno`.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: the location is the calling thread's.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the calling thread's `errno`.
+pub(crate) fn set_errno(code: i32) {
+    // SAFETY: the location is the calling thread's.
+    unsafe { *libc::__errno_location() = code };
+}
+
+/// Runs `f` without leaving its system calls' `errno` behind.
+pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
+    let code = errno();
+    let result = f();
+    set_errno(code);
+    result
+}
+
+fn checked(done: bool, call: BackendCall, bytes: usize) -> Result<(), BackendError> {
+    if done { Ok(()) } else { Err(BackendError { call, bytes, code: errno() }) }
+}
+
+/// Maps `bytes` bytes of addresses without memory behind them.
+fn map(bytes: usize) -> Option<NonNull<u8>> {
+    // SAFETY: a new mapping harms nobody.
+    let base = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED { None } else { NonNull::new(base.cast()) }
+}
+
+/// # Safety
+/// - The range is mapped, page aligned, and nobody uses it.
+unsafe fn unmap(base: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: forwarded.
+    bytes == 0 || unsafe { libc::munmap(base.as_ptr().cast(), bytes) } == 0
+}
+
+fn start(region: &Region<NonNull<u8>>, range: &Range<usize>) -> *mut libc::c_void {
+    region.base().as_ptr().wrapping_add(range.start).cast()
+}
+
+// SAFETY: the kernel keeps mappings apart; fresh and purged anonymous pages read as zero.
+unsafe impl Backend for OsMemory {
+    type Address = NonNull<u8>;
+    type Error = BackendError;
+    const CAPABILITIES: Capabilities = Capabilities::HOST_ACCESSIBLE
+        .union(Capabilities::COMMIT)
+        .union(Capabilities::PURGE)
+        .union(Capabilities::ZEROED)
+        .union(Capabilities::REMAP);
+
+    fn page_bytes(&self) -> NonZeroUsize {
+        page_bytes()
+    }
+
+    fn reserve(
+        &self,
+        bytes: NonZeroUsize,
+        align: NonZeroUsize,
+    ) -> Result<Region<NonNull<u8>>, BackendError> {
+        let page = page_bytes().get();
+        let refusal = |code| BackendError { call: BackendCall::Reserve, bytes: bytes.get(), code };
+        let length = bytes.get().checked_next_multiple_of(page);
+        let length = length.ok_or(refusal(libc::ENOMEM))?;
+        // What cannot be asked for aligned is mapped with room to spare, and the room unmapped.
+        let spare = align.get().saturating_sub(page);
+        let mapped = length.checked_add(spare).ok_or(refusal(libc::ENOMEM))?;
+        let base = map(mapped).ok_or_else(|| refusal(errno()))?;
+        let skip = base.align_offset(align.get());
+        // SAFETY: the mapping is new, and the three parts lie inside it.
+        unsafe {
+            let start = base.add(skip);
+            unmap(base, skip);
+            unmap(start.add(length), spare - skip);
+            Ok(Region::new(start, NonZeroUsize::MIN.saturating_add(length - 1)))
+        }
+    }
+
+    unsafe fn commit(
+        &self,
+        region: &Region<NonNull<u8>>,
+        range: Range<usize>,
+    ) -> Result<Contents, BackendError> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the range is inside the caller's region.
+        let done = unsafe { libc::mprotect(start(region, &range), range.len(), access) } == 0;
+        checked(done, BackendCall::Commit, range.len())?;
+        Ok(Contents::Zeroed)
+    }
+
+    unsafe fn purge(
+        &self,
+        region: &Region<NonNull<u8>>,
+        range: Range<usize>,
+    ) -> Result<(), BackendError> {
+        // SAFETY: the range is inside the caller's region, and nothing in it is live.
+        let done =
+            unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_DONTNEED) } == 0;
+        checked(done, BackendCall::Purge, range.len())
+    }
+
+    unsafe fn remap(
+        &self,
+        region: &Region<NonNull<u8>>,
+        from: Range<usize>,
+        to: usize,
+    ) -> Result<(), BackendError> {
+        let bytes = from.len();
+        let target = start(region, &(to..to + bytes));
+        // The old addresses stay mapped, without pages (Linux 5.7).
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        // SAFETY: both ranges are inside the caller's region, and nothing at the target is live.
+        let done =
+            unsafe { libc::mremap(start(region, &from), bytes, bytes, how, target) } == target;
+        checked(done, BackendCall::Remap, bytes)
+    }
+
+    unsafe fn release(
+        &self,
+        region: Region<NonNull<u8>>,
+    ) -> Result<(), (Region<NonNull<u8>>, BackendError)> {
+        let bytes = region.bytes().get();
+        // SAFETY: nothing in the region is live.
+        let done = unsafe { unmap(region.base(), bytes) };
+        checked(done, BackendCall::Release, bytes).map_err(|error| (region, error))
+    }
+}
+
+// SAFETY: private anonymous memory is ordinary memory.
+unsafe impl HostBackend for OsMemory {}
+
+/// Waits by letting others run, so that a preempted holder of a lock gets its turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Yield;
+
+impl genesis_mem_core::sync::RelaxStrategy for Yield {
+    fn relax() {
+        // SAFETY: no preconditions.
+        unsafe { libc::sched_yield() };
+    }
+}
