@@ -1,0 +1,60 @@
+//! `compare`: runs the allocators' binaries in turn and puts their figures side by side.
+
+mod cases;
+mod child;
+mod instructions;
+mod machine;
+mod report;
+mod rivals;
+mod rows;
+mod summary;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Compares allocators: CPU time, peak resident memory and instructions, case by case.
+#[derive(Debug, Parser)]
+#[command(name = "compare", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the cases in every allocator's binary found beside this one.
+    Cases(cases::Arguments),
+    /// Count instructions per operation with valgrind's callgrind, start-up left out.
+    Instructions(instructions::Arguments),
+    /// Render the tables of a CSV file that an earlier run wrote.
+    Report {
+        /// The file.
+        csv: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What the figures are set against, and where they go.
+#[derive(Debug, Args)]
+struct Output {
+    /// The allocator that counts as 1.
+    #[arg(long, default_value = "mimalloc")]
+    baseline: String,
+    /// Where CSV files and tables are written; made if it does not exist.
+    #[arg(long, default_value = "results")]
+    out: PathBuf,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Cases(arguments) => cases::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
+        Command::Report { csv, output } => {
+            let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            report::publish(&name, &csv, &output)
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Benchmarks of Genesis Memory beside its rivals.
+//!
+//! The cases are written once, generic over the allocator ([`cases`]). Each rival is a binary of
+//! its own with its own `#[global_allocator]` (`src/rivals`); it runs one case in a fresh process
+//! and prints one line of JSON ([`rival`]). `compare` (`src/compare`) runs the binaries in turn and
+//! puts their figures side by side.
+
+pub mod block;
+pub mod cases;
+pub mod meter;
+pub mod random;
+pub mod rival;

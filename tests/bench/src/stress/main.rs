@@ -1,0 +1,2 @@
+//! Classic allocator workloads for C programs.
+fn main() {}
