@@ -342,8 +342,7 @@ impl<C: Config> Arena<C> {
                 .store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
             self.heaps.store(tables.base().add(layout.heaps(0..0).start).cast().as_ptr(), Relaxed);
         }
-        // The top bit keeps ordinary data, zero above all, from looking like a link.
-        self.secret.store(C::secret() | 1 << 63, Relaxed);
+        self.secret.store(C::secret(), Relaxed);
         self.base.store(region.base().as_ptr(), Release);
         true
     }
@@ -561,8 +560,13 @@ impl<C: Config> Arena<C> {
         self.descriptor(span.granule).set_tag(head);
     }
 
-    pub(crate) fn secret(&self) -> u64 {
-        self.secret.load(Relaxed)
+    /// A secret for a slab's links: another one each time, so that what an earlier slab left
+    /// behind does not look like a link (SplitMix64; Steele, Lea and Flood, 2014).
+    pub(crate) fn slab_secret(&self) -> u64 {
+        let mut z = self.secret.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 
     pub(crate) fn page_bytes(&self) -> usize {

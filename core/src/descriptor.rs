@@ -10,15 +10,15 @@ use core::{
 };
 
 use crate::{
-    free_blocks::{Chain, FreeBlock, FreeBlocks, Linked},
+    free_blocks::{FreeBlock, FreeBlocks, Link, Linked},
     remote::RemoteList,
     size_class::{HostClasses, SizeClass},
     slab::{NEVER, Slab},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Who holds a span. A slab's tag is the address of its heap plus the class, since heaps are
-/// aligned to more than there are classes: one comparison checks both.
+/// Who holds a span. A slab's tag is the address of its bin: one comparison checks the heap and the
+/// class of a block that comes back.
 pub(crate) mod tag {
     /// In nobody's use.
     pub(crate) const FREE: usize = 0;
@@ -26,11 +26,7 @@ pub(crate) mod tag {
     pub(crate) const TAIL: usize = 1;
     /// One large block.
     pub(crate) const LARGE: usize = 2;
-    /// The alignment of heaps: more than there are size classes.
-    pub(crate) const HEAP_ALIGN: usize = 128;
 }
-
-const _: () = assert!(HostClasses::COUNT <= tag::HEAP_ALIGN);
 
 /// Where the owner keeps a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +42,8 @@ pub(crate) enum Place {
 /// A span's descriptor.
 ///
 /// For a slab: blocks are carved from the front, `carved <= capacity`, and
-/// `free.len() + remote.len() + live == carved`.
+/// `free.count() + remote.count() + live == carved`. Only the current slab of a bin is not carved
+/// whole.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct Descriptor {
@@ -69,12 +66,12 @@ pub(crate) struct Descriptor {
     /// Bytes of a block; of a large one, what its holder asked for.
     pub(crate) block_bytes: Cell<usize>,
     pub(crate) carved: Cell<u32>,
+    /// Of a slab that may stay empty: what it counts against its heap's allowance, bytes.
+    pub(crate) retained_bytes: Cell<u32>,
     pub(crate) class: Cell<u8>,
     pub(crate) place: Cell<Place>,
     /// Uncarved blocks read as zero.
     pub(crate) zeroed: Cell<bool>,
-    /// A slab that may stay empty: its bytes count against its heap's allowance.
-    pub(crate) retained: Cell<bool>,
     /// The list of large blocks that a large block is in, if any.
     pub(crate) list: Cell<*const LargeList>,
 }
@@ -99,8 +96,8 @@ pub(crate) enum Misfit {
     Interior,
     /// Its block was never handed out.
     NeverAllocated,
-    /// It looks like a free block.
-    LooksFree,
+    /// Its block is free.
+    Free,
 }
 
 impl Descriptor {
@@ -117,10 +114,10 @@ impl Descriptor {
             previous: Cell::new(ptr::null()),
             block_bytes: Cell::new(0),
             carved: Cell::new(0),
+            retained_bytes: Cell::new(0),
             class: Cell::new(0),
             place: Cell::new(Place::Current),
             zeroed: Cell::new(false),
-            retained: Cell::new(false),
             list: Cell::new(ptr::null()),
         }
     }
@@ -156,7 +153,7 @@ impl Descriptor {
         let block_bytes = HostClasses::block_bytes(class);
         self.slab.free.reset(base, secret);
         self.slab.set_capacity((span_bytes / block_bytes) as u32);
-        self.slab.notify_at(NEVER);
+        self.slab.tell_after(NEVER);
         self.inverse.set(u64::MAX / block_bytes as u64 + 1);
         self.lead.set(0);
         self.next.set(ptr::null());
@@ -166,7 +163,7 @@ impl Descriptor {
         self.class.set(class.index() as u8);
         self.place.set(Place::Current);
         self.zeroed.set(zeroed);
-        self.retained.set(false);
+        self.retained_bytes.set(0);
     }
 
     /// The class of the slab.
@@ -182,58 +179,59 @@ impl Descriptor {
         (offset_bytes as u64).wrapping_mul(inverse) < inverse
     }
 
-    /// Checks that `offset_bytes` names a block that may be live.
+    /// Checks that `offset_bytes` is the start of a block that does not look free. What was not
+    /// carved yet passes: the link to it leads beyond the bound, which the next allocation that
+    /// follows it finds, before the block could be handed out twice.
     ///
     /// # Safety
     /// - The descriptor is a slab's, and the offset lies in its span.
     #[inline(always)]
+    pub(crate) unsafe fn may_be_live(&self, offset_bytes: usize) -> bool {
+        // SAFETY: spans in use are committed.
+        self.is_start(offset_bytes) && !unsafe { self.slab.free.looks_free(offset_bytes) }
+    }
+
+    /// The same for slow paths, which say what is wrong.
+    ///
+    /// # Safety
+    /// - As for [`may_be_live`](Self::may_be_live).
     pub(crate) unsafe fn check_live(&self, offset_bytes: usize) -> Result<(), Misfit> {
-        let bound = self.slab.free.bound();
-        if Chain::bound(offset_bytes) >= bound {
+        if offset_bytes >= self.slab.free.bound_bytes() {
             return Err(Misfit::NeverAllocated);
         }
         if !self.is_start(offset_bytes) {
             return Err(Misfit::Interior);
         }
-        // SAFETY: the block was carved, so its memory is committed; the holder's data in the first
-        // word is read once.
-        let rest =
-            unsafe { self.slab.free.block(offset_bytes).as_ref().rest(self.slab.free.secret()) };
-        if rest.to_word() < bound {
-            return Err(Misfit::LooksFree);
+        // SAFETY: the offset is that of a carved block.
+        if unsafe { self.slab.free.looks_free(offset_bytes) && self.is_free(offset_bytes) } {
+            return Err(Misfit::Free);
         }
         Ok(())
     }
 
-    /// Whether a block that looks free is free: follows the chain behind it, whose lengths must
-    /// count down to none. Data that passes by chance would have to match word after word.
+    /// Whether a block that looks free is free: the chain behind it must lead from block to block
+    /// to its end. Data that passes by chance would have to match word after word.
     ///
     /// # Safety
-    /// - As for [`check_live`](Self::check_live), which said [`Misfit::LooksFree`].
+    /// - The offset is that of a carved block of the slab.
     #[cold]
-    pub(crate) unsafe fn is_free(&self, offset_bytes: usize) -> bool {
+    unsafe fn is_free(&self, offset_bytes: usize) -> bool {
         let free = &self.slab.free;
-        let mut offset_bytes = offset_bytes;
-        let mut expected = None;
-        loop {
-            // SAFETY: the offset was checked to be that of a carved block.
-            let rest = unsafe { free.block(offset_bytes).as_ref().rest(free.secret()) };
-            if rest.is_empty() {
-                return expected.is_none_or(|len| len == 0);
+        let mut link = Link::to(offset_bytes);
+        for _ in 0..=self.carved.get() {
+            if link == Link::END {
+                return true;
             }
-            let plausible = rest.to_word() < free.bound()
-                && self.is_start(rest.first_bytes())
-                && (1..=self.slab.capacity()).contains(&rest.len())
-                && expected.is_none_or(|len| len == rest.len());
-            if !plausible {
+            if !free.leads(link) || !self.is_start(link.offset_bytes()) {
                 return false;
             }
-            offset_bytes = rest.first_bytes();
-            expected = Some(rest.len() - 1);
+            // SAFETY: the link leads to a carved block.
+            link = unsafe { free.block(link.offset_bytes()).as_ref().next(free.secret()) };
         }
+        false
     }
 
-    /// The block at `offset_bytes` of the slab.
+    /// How far into the slab a block lies, bytes.
     #[inline(always)]
     pub(crate) fn offset_of(&self, block: NonNull<u8>) -> usize {
         block.as_ptr().addr().wrapping_sub(self.slab.free.base().addr())
@@ -261,27 +259,30 @@ impl Descriptor {
         Some(start_bytes)
     }
 
-    /// Moves what other threads freed into the owner's set. Owner only, slab not parked.
-    pub(crate) fn gather(&self) {
+    /// Moves what other threads freed into the owner's set; returns how many. Owner only, slab not
+    /// parked.
+    pub(crate) fn gather(&self) -> u32 {
         let free = &self.slab.free;
-        let mut chain = self.remote.drain();
-        if free.is_empty() {
-            free.set_chain(chain);
-            return;
+        let chain = self.remote.drain();
+        if free.head() == Link::END {
+            free.set_head(chain.first());
+            return chain.count();
         }
-        while !chain.is_empty() {
-            let offset_bytes = chain.first_bytes();
+        let mut link = chain.first();
+        while link != Link::END {
+            let offset_bytes = link.offset_bytes();
             // SAFETY: I2: the drained chain is the owner's, and its blocks are in no other set.
             unsafe {
-                chain = free.block(offset_bytes).as_ref().rest(free.secret());
+                link = free.block(offset_bytes).as_ref().next(free.secret());
                 free.push(offset_bytes);
             }
         }
+        chain.count()
     }
 
-    /// Whether no block is live, those counted that other threads freed. Owner only.
-    pub(crate) fn is_unused(&self) -> bool {
-        self.slab.free.len() + self.remote.len() == self.carved.get()
+    /// How many blocks are live; those that wait in the remote list are not. Owner only.
+    pub(crate) fn count_live(&self) -> u32 {
+        self.carved.get() - self.slab.free.count() - self.remote.count()
     }
 }
 
@@ -296,7 +297,7 @@ mod tests {
         // SAFETY: what is tested: every field is valid as zeroes.
         let zeroed: Descriptor = unsafe { core::mem::zeroed() };
         assert_eq!(zeroed.tag(), tag::FREE);
-        assert!(zeroed.slab.free.is_empty() && zeroed.remote.is_empty());
+        assert!(zeroed.slab.free.count() == 0 && zeroed.remote.count() == 0);
     }
 
     #[test]

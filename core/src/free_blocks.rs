@@ -1,14 +1,11 @@
 //! The free blocks of a slab, and the two places where the set of them can live.
 //!
-//! Host memory keeps it in band ([`Linked`]): the first word of a free block holds the rest of
-//! the chain. Device memory, which the CPU cannot touch, keeps it out of band ([`Bits`]).
+//! Host memory keeps it in band ([`Linked`]): the first word of a free block leads to the next.
+//! Device memory, which the CPU cannot touch, keeps it out of band ([`Bits`]).
 
 use core::{cell::Cell, ptr::NonNull};
 
-use crate::sync::{
-    UnsafeCell,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use crate::sync::UnsafeCell;
 
 /// A set of free blocks with one owner.
 ///
@@ -18,81 +15,53 @@ pub unsafe trait FreeBlocks {
     /// How a block is named.
     type Block: Copy;
 
-    /// How many blocks the set holds.
-    fn len(&self) -> u32;
-
-    /// Whether the set holds none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Takes a block.
     fn pop(&self) -> Option<Self::Block>;
 
-    /// Gives a block back; returns how many the set then holds.
+    /// Gives a block back.
     ///
     /// # Safety
     /// - `block` belongs to this slab, nobody uses it, and it is not in the set.
-    unsafe fn push(&self, block: Self::Block) -> u32;
+    unsafe fn push(&self, block: Self::Block);
+
+    /// How many blocks the set holds; may take as many steps.
+    fn count(&self) -> u32;
 }
 
-/// A chain of free blocks in one word: where the first lies in its slab, and how many there are.
-///
-/// The length rides along with the link, so a slab learns that it is empty without a counter on
-/// the allocation path: popping restores the word that was there before the push. An empty chain
-/// is zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where a chain of free blocks goes on: the offset of a block in its slab, or nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Chain(u64);
+pub struct Link(u64);
 
-impl Chain {
-    /// No blocks.
-    pub const EMPTY: Self = Self(0);
-    const LEN_BITS: u32 = 16;
+impl Link {
+    /// The end of a chain: beyond every offset.
+    pub const END: Self = Self(Self::MAX_OFFSET_BYTES as u64);
+    /// Slabs are shorter than this, bytes.
+    pub const MAX_OFFSET_BYTES: usize = 1 << 24;
 
-    /// `offset_bytes` in front of `rest`.
+    /// To the block at `offset_bytes`.
     #[inline(always)]
-    pub const fn prepend(offset_bytes: usize, rest: Self) -> Self {
-        Self(((offset_bytes as u64) << Self::LEN_BITS) | (rest.len() as u64 + 1))
+    pub const fn to(offset_bytes: usize) -> Self {
+        Self(offset_bytes as u64)
     }
 
-    /// The first block's offset in its slab, bytes.
+    /// The offset of the block that the chain goes on with; meaningless at its end.
     #[inline(always)]
-    pub const fn first_bytes(self) -> usize {
-        (self.0 >> Self::LEN_BITS) as usize
+    pub const fn offset_bytes(self) -> usize {
+        self.0 as usize
     }
 
-    /// How many blocks.
+    /// Whether this can be a link at all, the end included.
     #[inline(always)]
-    pub const fn len(self) -> u32 {
-        self.0 as u16 as u32
-    }
-
-    /// Whether there are none.
-    #[inline(always)]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Every chain of blocks below `bytes` is below this bound.
-    #[inline(always)]
-    pub(crate) const fn bound(bytes: usize) -> u64 {
-        (bytes as u64) << Self::LEN_BITS
-    }
-
-    pub(crate) const fn to_word(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self(word)
+    const fn is_plausible(self) -> bool {
+        self.0 <= Self::END.0
     }
 }
 
-/// A free block of host memory: its first word holds the chain behind it.
+/// A free block of host memory: its first word is the link to the next.
 ///
-/// The word is mixed with a secret, so that a write after the free shows as a chain that leaves
-/// the slab, and so that data which looks like a link is told from a block freed twice.
+/// The word is mixed with a secret of the slab, so that a write after the free shows as a chain
+/// that leaves the slab, and so that a block freed twice is told from data.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct FreeBlock {
@@ -112,24 +81,24 @@ impl FreeBlock {
         Self { link: UnsafeCell::new(0) }
     }
 
-    /// The chain behind this block.
+    /// What follows this block.
     ///
     /// # Safety
     /// - The caller owns the block or the chain it is in.
     #[inline(always)]
-    pub unsafe fn rest(&self, secret: u64) -> Chain {
-        // SAFETY: one owner: nobody writes the link meanwhile.
-        Chain(self.link.with(|link| unsafe { *link }) ^ secret)
+    pub unsafe fn next(&self, secret: u64) -> Link {
+        // SAFETY: I1: nobody writes the link meanwhile.
+        Link(self.link.with(|link| unsafe { *link }) ^ secret)
     }
 
-    /// Links `rest` behind this block.
+    /// Has `next` follow this block.
     ///
     /// # Safety
     /// - The caller owns the block, which is in no chain yet.
     #[inline(always)]
-    pub unsafe fn set_rest(&self, rest: Chain, secret: u64) {
-        // SAFETY: one owner: nobody else reads or writes the link.
-        self.link.with_mut(|link| unsafe { *link = rest.0 ^ secret });
+    pub unsafe fn set_next(&self, next: Link, secret: u64) {
+        // SAFETY: I1: nobody else reads or writes the link.
+        self.link.with_mut(|link| unsafe { *link = next.0 ^ secret });
     }
 
     /// Wipes the link of a block that leaves its chain.
@@ -138,7 +107,7 @@ impl FreeBlock {
     /// - The caller owns the block.
     #[inline(always)]
     pub unsafe fn wipe(&self) {
-        // SAFETY: one owner.
+        // SAFETY: I1: nobody else reads or writes the link.
         self.link.with_mut(|link| unsafe { *link = 0 });
     }
 }
@@ -156,12 +125,14 @@ const _: () = assert!(size_of::<FreeBlock>() == 8 && align_of::<FreeBlock>() == 
 /// from `base`.
 ///
 /// Only the owner pops and pushes. `base`, `secret` and `bound` are also read by threads that free
-/// a block of the slab; they are written before the first block is handed out.
+/// a block of the slab; they are written before the first such block is handed out.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Linked {
-    head: Cell<u64>,
-    bound: AtomicU64,
+    head: Cell<Link>,
+    /// Blocks lie below this offset. One comparison with it finds the end of the chain, a link
+    /// that was overwritten, and a slab that is none.
+    bound: Cell<u64>,
     base: Cell<*mut u8>,
     secret: Cell<u64>,
 }
@@ -170,30 +141,31 @@ impl Linked {
     /// No blocks, nowhere.
     pub const fn new() -> Self {
         Self {
-            head: Cell::new(0),
-            bound: AtomicU64::new(0),
+            head: Cell::new(Link::END),
+            bound: Cell::new(0),
             base: Cell::new(core::ptr::null_mut()),
             secret: Cell::new(0),
         }
     }
 
-    /// Starts over, empty, for blocks from `base`.
+    /// Starts over, empty, for blocks from `base`. The top bit of the secret is set, so that
+    /// ordinary data, zero above all, does not look like a link.
     pub(crate) fn reset(&self, base: NonNull<u8>, secret: u64) {
-        self.head.set(0);
-        self.bound.store(0, Relaxed);
+        self.head.set(Link::END);
+        self.bound.set(0);
         self.base.set(base.as_ptr());
-        self.secret.set(secret);
+        self.secret.set(secret | 1 << 63);
     }
 
     /// Extends the blocks that may be in the set to those below `bytes`.
     pub(crate) fn set_bound_bytes(&self, bytes: usize) {
-        self.bound.store(Chain::bound(bytes), Relaxed);
+        self.bound.set(bytes as u64);
     }
 
-    /// What [`Chain`]s of this slab stay below.
+    /// Blocks lie below this offset.
     #[inline(always)]
-    pub(crate) fn bound(&self) -> u64 {
-        self.bound.load(Relaxed)
+    pub(crate) fn bound_bytes(&self) -> usize {
+        self.bound.get() as usize
     }
 
     /// Where the blocks start.
@@ -208,16 +180,30 @@ impl Linked {
         self.secret.get()
     }
 
-    /// The whole set.
-    #[inline(always)]
-    pub(crate) fn chain(&self) -> Chain {
-        Chain(self.head.get())
+    /// The first free block.
+    pub(crate) fn head(&self) -> Link {
+        self.head.get()
     }
 
     /// Replaces the whole set.
+    pub(crate) fn set_head(&self, head: Link) {
+        self.head.set(head);
+    }
+
+    /// Whether `link` leads to a block.
     #[inline(always)]
-    pub(crate) fn set_chain(&self, chain: Chain) {
-        self.head.set(chain.0);
+    pub(crate) fn leads(&self, link: Link) -> bool {
+        link.0 < self.bound.get()
+    }
+
+    /// Whether the block at `offset_bytes` looks free: its first word is a link.
+    ///
+    /// # Safety
+    /// - The offset lies in committed memory of the slab.
+    #[inline(always)]
+    pub(crate) unsafe fn looks_free(&self, offset_bytes: usize) -> bool {
+        // SAFETY: forwarded; the word is read once.
+        unsafe { self.block(offset_bytes).as_ref().next(self.secret()) }.is_plausible()
     }
 
     /// The block at `offset_bytes`.
@@ -241,42 +227,41 @@ impl Default for Linked {
 unsafe impl FreeBlocks for Linked {
     type Block = usize;
 
-    #[inline(always)]
-    fn len(&self) -> u32 {
-        self.chain().len()
-    }
-
-    /// `None` also where the next link was overwritten and leaves the slab; the set is unchanged
-    /// then, and not empty.
+    /// `None` at the end of the chain, and also where the link to here was overwritten and leaves
+    /// the slab.
     #[inline(always)]
     fn pop(&self) -> Option<usize> {
-        let chain = self.chain();
-        if chain.is_empty() {
+        let link = self.head.get();
+        if !self.leads(link) {
             return None;
         }
-        let offset_bytes = chain.first_bytes();
-        // SAFETY: a block in the set belongs to the owner.
-        let rest = unsafe {
+        let offset_bytes = link.offset_bytes();
+        // SAFETY: I2: a block in the set belongs to the owner.
+        unsafe {
             let block = self.block(offset_bytes);
-            let rest = block.as_ref().rest(self.secret());
-            if rest.0 >= self.bound() {
-                return None;
-            }
+            let next = block.as_ref().next(self.secret());
             block.as_ref().wipe();
-            rest
-        };
-        self.set_chain(rest);
+            self.head.set(next);
+        }
         Some(offset_bytes)
     }
 
     #[inline(always)]
-    unsafe fn push(&self, offset_bytes: usize) -> u32 {
-        let rest = self.chain();
-        // SAFETY: the caller gives the block up.
-        unsafe { self.block(offset_bytes).as_ref().set_rest(rest, self.secret()) };
-        let chain = Chain::prepend(offset_bytes, rest);
-        self.set_chain(chain);
-        chain.len()
+    unsafe fn push(&self, offset_bytes: usize) {
+        // SAFETY: I2: the caller gives the block up.
+        unsafe { self.block(offset_bytes).as_ref().set_next(self.head.get(), self.secret()) };
+        self.head.set(Link::to(offset_bytes));
+    }
+
+    fn count(&self) -> u32 {
+        let mut count = 0;
+        let mut link = self.head.get();
+        while self.leads(link) {
+            // SAFETY: I2: the block is in the owner's set.
+            link = unsafe { self.block(link.offset_bytes()).as_ref().next(self.secret()) };
+            count += 1;
+        }
+        count
     }
 }
 
@@ -286,7 +271,7 @@ pub struct Bits<'meta> {
     words: &'meta [Cell<u64>],
     /// No word below this one has a free block.
     hint: Cell<usize>,
-    len: Cell<u32>,
+    count: Cell<u32>,
 }
 
 impl<'meta> Bits<'meta> {
@@ -306,7 +291,7 @@ impl<'meta> Bits<'meta> {
             *last >>= (u64::BITS - blocks % u64::BITS) % u64::BITS;
         }
         let words = Cell::from_mut(words).as_slice_of_cells();
-        Self { words, hint: Cell::new(0), len: Cell::new(blocks) }
+        Self { words, hint: Cell::new(0), count: Cell::new(blocks) }
     }
 
     /// Whether `block` is in the set.
@@ -319,10 +304,6 @@ impl<'meta> Bits<'meta> {
 unsafe impl FreeBlocks for Bits<'_> {
     type Block = u32;
 
-    fn len(&self) -> u32 {
-        self.len.get()
-    }
-
     fn pop(&self) -> Option<u32> {
         let from = self.hint.get();
         let (index, cell) =
@@ -330,18 +311,21 @@ unsafe impl FreeBlocks for Bits<'_> {
         let word = cell.get();
         cell.set(word & (word - 1));
         self.hint.set(index);
-        self.len.set(self.len.get() - 1);
+        self.count.set(self.count.get() - 1);
         Some(index as u32 * u64::BITS + word.trailing_zeros())
     }
 
-    unsafe fn push(&self, block: u32) -> u32 {
+    unsafe fn push(&self, block: u32) {
         debug_assert!(!self.contains(block), "block {block} is free already");
         let index = (block / u64::BITS) as usize;
         let cell = &self.words[index];
         cell.set(cell.get() | 1 << (block % u64::BITS));
         self.hint.set(self.hint.get().min(index));
-        self.len.set(self.len.get() + 1);
-        self.len.get()
+        self.count.set(self.count.get() + 1);
+    }
+
+    fn count(&self) -> u32 {
+        self.count.get()
     }
 }
 
@@ -349,28 +333,30 @@ unsafe impl FreeBlocks for Bits<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_chain_carries_its_length() {
-        let one = Chain::prepend(4096, Chain::EMPTY);
-        let two = Chain::prepend(0, one);
-        assert_eq!((one.first_bytes(), one.len()), (4096, 1));
-        assert_eq!((two.first_bytes(), two.len()), (0, 2));
-        assert!(Chain::EMPTY.is_empty() && !two.is_empty());
-        assert!(one.to_word() < Chain::bound(4097) && one.to_word() >= Chain::bound(4096));
+    fn linked(memory: &mut [u64; 64]) -> Linked {
+        let linked = Linked::new();
+        linked.reset(NonNull::from(memory).cast(), 0x5eed);
+        linked.set_bound_bytes(512);
+        linked
     }
 
     #[test]
     fn both_homes_give_back_what_was_pushed() {
         let mut memory = [0u64; 64];
-        let linked = Linked::new();
-        linked.reset(NonNull::from(&mut memory).cast(), 0xfeed_0000_0000_0001);
-        linked.set_bound_bytes(512);
-        for (count, offset) in [0usize, 128, 64, 448].into_iter().enumerate() {
+        let linked = linked(&mut memory);
+        for offset in [0usize, 128, 64, 448] {
             // SAFETY: blocks of this slab, each pushed once.
-            assert_eq!(unsafe { linked.push(offset) }, count as u32 + 1);
+            unsafe {
+                assert!(!linked.looks_free(offset));
+                linked.push(offset);
+                assert!(linked.looks_free(offset));
+            }
         }
+        assert_eq!(linked.count(), 4);
         let popped: Vec<_> = core::iter::from_fn(|| linked.pop()).collect();
         assert_eq!(popped, [448, 64, 128, 0]);
+        // SAFETY: the offset is inside the slab.
+        assert!(!unsafe { linked.looks_free(64) });
 
         let mut words = [0; Bits::words(130)];
         let bits = Bits::all_free(&mut words, 130);
@@ -378,26 +364,25 @@ mod tests {
         assert_eq!(all, (0..130).collect::<Vec<_>>());
         // SAFETY: popped above.
         unsafe {
-            assert_eq!(bits.push(129), 1);
-            assert_eq!(bits.push(3), 2);
+            bits.push(129);
+            bits.push(3);
         }
-        assert!(bits.contains(3) && !bits.contains(4));
+        assert!(bits.contains(3) && !bits.contains(4) && bits.count() == 2);
         assert_eq!((bits.pop(), bits.pop(), bits.pop()), (Some(3), Some(129), None));
     }
 
     #[test]
     fn a_link_overwritten_after_the_free_is_not_followed() {
         let mut memory = [0u64; 64];
-        let base = NonNull::from(&mut memory).cast::<u8>();
-        let linked = Linked::new();
-        linked.reset(base, 0xfeed_0000_0000_0001);
-        linked.set_bound_bytes(512);
+        let linked = linked(&mut memory);
         // SAFETY: blocks of this slab; the write is the bug under test, to memory of the test.
         unsafe {
             linked.push(0);
             linked.push(64);
-            base.add(64).cast::<u64>().write(0x4141_4141_4141_4141);
+            linked.block(64).cast::<u64>().write(0x4141_4141_4141_4141);
         }
-        assert_eq!((linked.pop(), linked.len()), (None, 2));
+        assert_eq!(linked.pop(), Some(64));
+        assert_eq!(linked.pop(), None);
+        assert!(linked.head() != Link::END, "the owner can tell this from an empty set");
     }
 }

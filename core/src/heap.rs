@@ -10,18 +10,17 @@ mod slow;
 
 use core::{
     cell::Cell,
-    fmt,
+    fmt, mem,
     ptr::{self, NonNull},
 };
 
 use crate::{
     arena::Arena,
     config::Config,
-    descriptor::{Descriptor, LargeList, NO_SLAB, tag},
-    free_blocks::FreeBlock,
+    descriptor::{Descriptor, LargeList, NO_SLAB},
     heap_pool::Pooled,
     remote::RemoteList,
-    size_class::{HostClasses, SizeClass},
+    size_class::HostClasses,
     stats::{Counter, Snapshot},
     sync::Lock,
 };
@@ -76,7 +75,7 @@ impl Shelf {
 ///
 /// Every slab of the heap is in one place: current, or on its shelf's `open` or `full` list. A
 /// block is in one place too: with its holder, in its slab's free set, or in its remote list.
-#[repr(C, align(128))]
+#[repr(C, align(8192))]
 pub struct Heap<C: Config> {
     // What the fast paths read.
     base: Cell<usize>,
@@ -99,6 +98,8 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether large blocks are put on the list: a heap that is dropped whole.
     lists_large: Cell<bool>,
+    /// Where in the heap the bin of a size is, by sixteenths rounded up, bytes from the heap.
+    table: [u16; TABLE_BYTES / 16 + 1],
     bins: [Bin; HostClasses::COUNT],
     shelves: [Shelf; HostClasses::COUNT],
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
@@ -128,19 +129,10 @@ impl<C: Config> fmt::Debug for Heap<C> {
     }
 }
 
-/// Classes that a table serves, by rounded-up quanta: up to 8 KiB.
+/// The sizes that the table of bins serves: those of slabs that are one granule of 64 KiB.
 const TABLE_BYTES: usize = 8192;
-static TABLE: [u8; TABLE_BYTES / 16 + 1] = {
-    let mut table = [0; TABLE_BYTES / 16 + 1];
-    let mut quanta = 0;
-    while quanta < table.len() {
-        if let Some(class) = HostClasses::of(quanta * 16) {
-            table[quanta] = class.index() as u8;
-        }
-        quanta += 1;
-    }
-    table
-};
+/// Heaps are aligned to this, and their bins lie within: a bin's address leads to its heap.
+const HEAP_ALIGN: usize = 8192;
 
 impl<C: Config> Heap<C> {
     /// The largest block that a slab serves, bytes: a slab holds at least eight, and a small
@@ -152,11 +144,22 @@ impl<C: Config> Heap<C> {
     /// The largest block whose slabs are a single granule, bytes.
     const MAX_SINGLE_BYTES: usize = C::GRANULE_BYTES / 8;
 
-    /// The largest block that [`TABLE`] knows and a slab serves, bytes.
-    const TABLED_BYTES: usize = if Self::MAX_SLAB_BLOCK_BYTES < TABLE_BYTES {
-        Self::MAX_SLAB_BLOCK_BYTES
-    } else {
-        TABLE_BYTES
+    /// The largest size that the table serves, bytes.
+    const TABLED_BYTES: usize =
+        if Self::MAX_SINGLE_BYTES < TABLE_BYTES { Self::MAX_SINGLE_BYTES } else { TABLE_BYTES };
+    const BINS_START: usize = mem::offset_of!(Self, bins);
+    const TABLE: [u16; TABLE_BYTES / 16 + 1] = {
+        assert!(align_of::<Self>() == HEAP_ALIGN);
+        assert!(Self::BINS_START + size_of::<[Bin; HostClasses::COUNT]>() <= HEAP_ALIGN);
+        let mut table = [0; TABLE_BYTES / 16 + 1];
+        let mut quanta = 0;
+        while quanta < table.len() {
+            if let Some(class) = HostClasses::of(quanta * 16) {
+                table[quanta] = (Self::BINS_START + class.index() * size_of::<Bin>()) as u16;
+            }
+            quanta += 1;
+        }
+        table
     };
 
     /// A heap that stands for none: every allocation and every free takes the slow path. For a
@@ -180,6 +183,7 @@ impl<C: Config> Heap<C> {
             large_list: LargeList { head: Cell::new(ptr::null()) },
             shared: Lock::new(()),
             lists_large: Cell::new(false),
+            table: Self::TABLE,
             bins: [const { Bin::new() }; HostClasses::COUNT],
             shelves: [const { Shelf::new() }; HostClasses::COUNT],
             returned: Apart(RemoteList::new()),
@@ -196,23 +200,40 @@ impl<C: Config> Heap<C> {
         heap
     }
 
-    /// The class that serves a layout, and its size; `None` if it needs a span of its own.
-    #[inline(always)]
+    /// The class that serves a layout; `None` if it needs a span of its own.
+    #[inline]
     fn class_of(bytes: usize, align: usize) -> Option<usize> {
-        if align <= HostClasses::QUANTUM_BYTES {
-            if bytes <= Self::TABLED_BYTES {
-                return Some(TABLE[bytes.div_ceil(16)] as usize);
-            }
-            if bytes > Self::MAX_SLAB_BLOCK_BYTES {
-                return None;
-            }
-            return HostClasses::of(bytes).map(SizeClass::index);
-        }
         if align > C::GRANULE_BYTES {
             return None;
         }
         let class = HostClasses::of_aligned(bytes, align)?;
         (HostClasses::block_bytes(class) <= Self::MAX_SLAB_BLOCK_BYTES).then_some(class.index())
+    }
+
+    /// Whether the table knows the bin of a layout, whose slabs are single granules then.
+    #[inline(always)]
+    fn is_tabled(bytes: usize, align: usize) -> bool {
+        align <= HostClasses::QUANTUM_BYTES && bytes <= Self::TABLED_BYTES
+    }
+
+    /// The bin of a layout that the table knows.
+    #[inline(always)]
+    fn tabled_bin(&self, bytes: usize) -> &Bin {
+        // SAFETY: the index is below the table's length where `is_tabled`, and the table's entries
+        // are the places of bins in the heap.
+        unsafe {
+            let start = *self.table.get_unchecked(bytes.div_ceil(16)) as usize;
+            &*ptr::from_ref(self).cast::<u8>().add(start).cast::<Bin>()
+        }
+    }
+
+    /// The bin of a layout; `None` if it needs a span of its own.
+    #[inline(always)]
+    fn bin_for(&self, bytes: usize, align: usize) -> Option<&Bin> {
+        if Self::is_tabled(bytes, align) {
+            return Some(self.tabled_bin(bytes));
+        }
+        Some(self.bin(Self::class_of(bytes, align)?))
     }
 
     #[inline(always)]
@@ -229,14 +250,15 @@ impl<C: Config> Heap<C> {
     /// - Owner only.
     #[inline(always)]
     pub unsafe fn alloc_fast(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        let bin = self.bin(Self::class_of(bytes, align)?);
+        let bin = self.bin_for(bytes, align)?;
         // SAFETY: I3: descriptors are immortal.
         let slab = unsafe { &(*bin.current.get()).slab };
         let offset_bytes = slab.alloc()?;
+        // SAFETY: I2: the block left the free set, so it is the caller's.
+        let block = unsafe { slab.free.block(offset_bytes) }.cast();
         bin.allocations.add(1);
         bin.requested_bytes.add(bytes as u64);
-        // SAFETY: I2: the block left the free set, so it is the caller's.
-        Some(unsafe { slab.free.block(offset_bytes) }.cast())
+        Some(block)
     }
 
     /// As [`alloc_fast`](Self::alloc_fast) and then [`alloc_slow`](Self::alloc_slow), for a block
@@ -266,21 +288,41 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives `block` up.
     #[inline(always)]
     pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
-        let Some(class) = Self::class_of(bytes, align) else { return false };
-        let Some(mut descriptor) = self.own_descriptor(block) else { return false };
-        if bytes > Self::MAX_SINGLE_BYTES || align > Self::MAX_SINGLE_BYTES {
-            // SAFETY: I3: the head of the span is that many descriptors back.
-            descriptor = unsafe { &*ptr::from_ref(descriptor).sub(descriptor.lead.get() as usize) };
+        if !Self::is_tabled(bytes, align) {
+            // SAFETY: forwarded.
+            return unsafe { self.free_untabled(block, bytes, align) };
         }
-        if descriptor.tag() != ptr::from_ref(self).addr() + class {
+        let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
+        if offset_bytes >= self.opened_bytes.get() {
+            return false;
+        }
+        // SAFETY: I3: descriptors exist for every open granule.
+        let descriptor = unsafe { &*self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES) };
+        let bin = self.tabled_bin(bytes);
+        if descriptor.tag() != ptr::from_ref(bin).addr() {
+            return false;
+        }
+        // The slab is a single granule, and starts where that does.
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
+        // SAFETY: the tag says that the slab is this heap's, of that class.
+        unsafe { self.free_local(descriptor, bin, offset_bytes, bytes) }
+    }
+
+    /// The rest of [`free_fast`](Self::free_fast): slabs of several granules, and larger
+    /// alignments.
+    ///
+    /// # Safety
+    /// - As for [`free_fast`](Self::free_fast).
+    #[inline(never)]
+    unsafe fn free_untabled(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
+        let Some(class) = Self::class_of(bytes, align) else { return false };
+        let Some(descriptor) = self.head_descriptor(block) else { return false };
+        let bin = self.bin(class);
+        if descriptor.tag() != ptr::from_ref(bin).addr() {
             return false;
         }
         // SAFETY: the tag says that the slab is this heap's, of that class.
-        let freed = unsafe { self.free_local(descriptor, block, class) };
-        if freed {
-            self.bin(class).requested_bytes.add((bytes as u64).wrapping_neg());
-        }
-        freed
+        unsafe { self.free_local(descriptor, bin, descriptor.offset_of(block), bytes) }
     }
 
     /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout.
@@ -289,40 +331,54 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives `block` up.
     #[inline(always)]
     pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
-        let Some(descriptor) = self.own_descriptor(block) else { return false };
-        // SAFETY: I3: the head of the span is that many descriptors back.
-        let descriptor = unsafe { &*ptr::from_ref(descriptor).sub(descriptor.lead.get() as usize) };
-        let class = descriptor.tag().wrapping_sub(ptr::from_ref(self).addr());
-        if class >= HostClasses::COUNT {
+        let Some(descriptor) = self.head_descriptor(block) else { return false };
+        let tag = descriptor.tag();
+        let first = ptr::from_ref(self).addr() + Self::BINS_START;
+        if tag.wrapping_sub(first) >= size_of::<[Bin; HostClasses::COUNT]>() {
             return false;
         }
+        // SAFETY: the tag is the address of one of this heap's bins.
+        let bin = unsafe { &*ptr::from_ref(self).cast::<u8>().with_addr(tag).cast::<Bin>() };
         // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, block, class) }
+        unsafe { self.free_local(descriptor, bin, descriptor.offset_of(block), 0) }
     }
 
+    /// The head of the span that `block` lies in, if the heap knows that ground.
     #[inline(always)]
-    fn own_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
+    fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
         let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
         if offset_bytes >= self.opened_bytes.get() {
             return None;
         }
-        // SAFETY: I3: descriptors exist for every open granule.
-        Some(unsafe { &*self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES) })
+        // SAFETY: I3: descriptors exist for every open granule, and the head of a span is `lead`
+        // granules back.
+        unsafe {
+            let descriptor = self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES);
+            Some(&*descriptor.sub((*descriptor).lead.get() as usize))
+        }
     }
 
     /// # Safety
-    /// - Owner only; `descriptor` is the head of a slab of this heap, of `class`.
+    /// - Owner only; `descriptor` is the head of a slab of this heap, of `bin`, and the offset lies
+    ///   in its span.
     #[inline(always)]
-    unsafe fn free_local(&self, descriptor: &Descriptor, block: NonNull<u8>, class: usize) -> bool {
-        let offset_bytes = descriptor.offset_of(block);
-        // SAFETY: the block lies in the slab's span.
-        if unsafe { descriptor.check_live(offset_bytes) }.is_err() {
+    unsafe fn free_local(
+        &self,
+        descriptor: &Descriptor,
+        bin: &Bin,
+        offset_bytes: usize,
+        requested_bytes: usize,
+    ) -> bool {
+        // SAFETY: forwarded.
+        if !unsafe { descriptor.may_be_live(offset_bytes) } {
             return false;
         }
-        self.bin(class).frees.add(1);
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        if unsafe { descriptor.slab.free(offset_bytes) } {
-            self.on_notify(descriptor);
+        let told = unsafe { descriptor.slab.free(offset_bytes) };
+        bin.frees.add(1);
+        bin.requested_bytes.add((requested_bytes as u64).wrapping_neg());
+        if told {
+            self.on_told(descriptor);
         }
         true
     }
@@ -359,17 +415,9 @@ impl<C: Config> Heap<C> {
     }
 }
 
-/// The chain of returned slabs names descriptors by their offset from the first.
-fn returned_block(
-    descriptor: &Descriptor,
-    first: *const Descriptor,
-) -> (NonNull<FreeBlock>, usize) {
-    let offset_bytes = ptr::from_ref(descriptor).addr() - first.addr();
-    (NonNull::from(&descriptor.returned), offset_bytes)
-}
-
 /// Which heap owns a slab, and its class.
 fn split_tag<C: Config>(tag: usize) -> (*const Heap<C>, usize) {
-    let class = tag % tag::HEAP_ALIGN;
-    (ptr::with_exposed_provenance(tag - class), class)
+    let heap = tag & !(HEAP_ALIGN - 1);
+    let class = (tag - heap - Heap::<C>::BINS_START) / size_of::<Bin>();
+    (ptr::with_exposed_provenance(heap), class)
 }

@@ -1,13 +1,13 @@
 //! Frees by somebody else than the owner: a list that many push to and one drains.
 //!
-//! The list is one word: a [`Chain`], and a flag that says that the owner has *parked* the slab,
+//! The list is one word: a [`Chain`], whose links the owner can take over as they are, and a flag that says that the owner has *parked* the slab,
 //! which is full, and no longer looks at it. The push that finds the flag clears it and, alone,
 //! must tell the owner. While a slab is parked its owner neither drains nor frees it.
 
 use core::ptr::NonNull;
 
 use crate::{
-    free_blocks::{Chain, FreeBlock},
+    free_blocks::{FreeBlock, Link},
     sync::atomic::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -15,6 +15,38 @@ use crate::{
 };
 
 const PARKED: u64 = 1 << 63;
+
+/// A chain of free blocks in one word: where the first lies, and how many there are. No blocks are
+/// zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Chain(u64);
+
+impl Chain {
+    /// No blocks.
+    pub const EMPTY: Self = Self(0);
+    const COUNT_BITS: u32 = 16;
+
+    const fn prepend(offset_bytes: usize, rest: Self) -> Self {
+        let count = (rest.0 as u16).saturating_add(1);
+        Self(((offset_bytes as u64) << Self::COUNT_BITS) | count as u64)
+    }
+
+    /// How many blocks, up to 65,535: no slab has as many.
+    pub const fn count(self) -> u32 {
+        self.0 as u16 as u32
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The link to the first block.
+    pub const fn first(self) -> Link {
+        if self.is_empty() { Link::END } else { Link::to((self.0 >> Self::COUNT_BITS) as usize) }
+    }
+}
 
 /// Many pushers, one drainer.
 #[derive(Debug)]
@@ -45,10 +77,10 @@ impl RemoteList {
     pub unsafe fn push(&self, block: NonNull<FreeBlock>, offset_bytes: usize, secret: u64) -> bool {
         let mut seen = self.word.load(Relaxed);
         loop {
-            let rest = Chain::from_word(seen & !PARKED);
-            // SAFETY: one owner: until the exchange succeeds the block is the caller's.
-            unsafe { block.as_ref().set_rest(rest, secret) };
-            let chain = Chain::prepend(offset_bytes, rest).to_word();
+            let rest = Chain(seen & !PARKED);
+            // SAFETY: I1: until the exchange succeeds the block is the caller's.
+            unsafe { block.as_ref().set_next(rest.first(), secret) };
+            let chain = Chain::prepend(offset_bytes, rest).0;
             // Release pairs with the Acquire in `drain`: the owner sees the link. Acquire pairs
             // with the Release in `park`: whoever clears the flag comes after everything that the
             // owner, and the one who handed the slab back last time, did to it.
@@ -65,17 +97,12 @@ impl RemoteList {
             return Chain::EMPTY;
         }
         // Acquire pairs with the Release in `push`.
-        Chain::from_word(self.word.swap(0, Acquire))
+        Chain(self.word.swap(0, Acquire))
     }
 
     /// How many blocks wait. Owner only; may grow at any moment.
-    pub fn len(&self) -> u32 {
-        Chain::from_word(self.word.load(Relaxed) & !PARKED).len()
-    }
-
-    /// Whether no block waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn count(&self) -> u32 {
+        Chain(self.word.load(Relaxed) & !PARKED).count()
     }
 
     /// Parks the slab. Owner only. False: a block came home first, so drain again.
@@ -106,7 +133,7 @@ mod tests {
         let blocks: [FreeBlock; 3] = core::array::from_fn(|_| FreeBlock::new());
         let block = |index: usize| NonNull::from(&blocks[index]);
         let list = RemoteList::new();
-        assert!(list.park() && list.is_empty());
+        assert!(list.park() && list.count() == 0);
         // SAFETY: the blocks are the test's, 8 bytes apart, each pushed once.
         unsafe {
             assert!(list.push(block(0), 0, 7));
@@ -114,10 +141,12 @@ mod tests {
         }
         assert!(!list.park() && !list.unpark());
         let chain = list.drain();
-        assert_eq!((chain.len(), chain.first_bytes()), (2, 8));
+        assert_eq!((chain.count(), chain.first()), (2, Link::to(8)));
         // SAFETY: the chain was drained, so it is the test's.
-        let rest = unsafe { blocks[1].rest(7) };
-        assert_eq!((rest.len(), rest.first_bytes()), (1, 0));
+        unsafe {
+            assert_eq!(blocks[1].next(7), Link::to(0));
+            assert_eq!(blocks[0].next(7), Link::END);
+        }
         assert!(list.drain().is_empty() && list.park() && list.unpark());
     }
 }

@@ -6,24 +6,25 @@ use crate::free_blocks::FreeBlocks;
 
 /// A slab over either kind of free set; owner only.
 ///
-/// `free.len() + live == capacity`, where `live` is what the holders have. Instead of counting
-/// `live`, the slab compares the length of its free set with one number, `notify_at`: the owner
-/// sets it to the capacity to hear of the last block's return, and to one to hear of the first.
+/// `free.count() + live == capacity`, where `live` is what the holders have. The slab does not
+/// count `live`: allocations would have to, too. It counts down frees from a number that the owner
+/// set when `live` was known, and tells the owner when none is left: of the last block's return, or
+/// of the first.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Slab<F> {
     pub(crate) free: F,
-    notify_at: Cell<u32>,
+    frees_left: Cell<u32>,
     capacity: Cell<u32>,
 }
 
-/// Never: the free set of a slab is always shorter.
+/// Longer than anybody waits; should it run out all the same, the owner sets it again.
 pub const NEVER: u32 = u32::MAX;
 
 impl<F> Slab<F> {
-    /// A slab of `capacity` blocks with the free set `free`, which notifies of nothing yet.
+    /// A slab of `capacity` blocks with the free set `free`, which tells the owner nothing yet.
     pub const fn new(free: F, capacity: u32) -> Self {
-        Self { free, notify_at: Cell::new(NEVER), capacity: Cell::new(capacity) }
+        Self { free, frees_left: Cell::new(NEVER), capacity: Cell::new(capacity) }
     }
 
     /// How many blocks the slab has, free or live.
@@ -36,9 +37,14 @@ impl<F> Slab<F> {
         self.capacity.set(capacity);
     }
 
-    /// Has [`free`](Self::free) say so when the free set reaches `free_blocks`; [`NEVER`] for not.
-    pub fn notify_at(&self, free_blocks: u32) {
-        self.notify_at.set(free_blocks);
+    /// Has the `frees`-th [`free`](Self::free) from now say so; [`NEVER`] for none.
+    pub fn tell_after(&self, frees: u32) {
+        self.frees_left.set(frees);
+    }
+
+    /// How many frees are left until the owner is told.
+    pub fn frees_left(&self) -> u32 {
+        self.frees_left.get()
     }
 }
 
@@ -49,20 +55,17 @@ impl<F: FreeBlocks> Slab<F> {
         self.free.pop()
     }
 
-    /// Gives a block back. True: the free set has reached the length set by
-    /// [`notify_at`](Self::notify_at).
+    /// Gives a block back. True: the owner is to look; see [`tell_after`](Self::tell_after).
     ///
     /// # Safety
     /// - `block` is a live block of this slab.
     #[inline(always)]
     pub unsafe fn free(&self, block: F::Block) -> bool {
-        // SAFETY: forwarded: a live block is in no set.
-        unsafe { self.free.push(block) == self.notify_at.get() }
-    }
-
-    /// Whether no block is live.
-    pub fn is_empty(&self) -> bool {
-        self.free.len() == self.capacity()
+        // SAFETY: I2: forwarded: a live block is in no set.
+        unsafe { self.free.push(block) };
+        let frees_left = self.frees_left.get().wrapping_sub(1);
+        self.frees_left.set(frees_left);
+        frees_left == 0
     }
 }
 
@@ -77,13 +80,15 @@ mod tests {
         let slab = Slab::new(Bits::all_free(&mut words, 100), 100);
         let blocks: Vec<_> = core::iter::from_fn(|| slab.alloc()).collect();
         assert_eq!(blocks.len(), 100);
-        slab.notify_at(1);
+        slab.tell_after(1);
         for (count, &block) in blocks.iter().enumerate() {
             // SAFETY: taken above, given back once.
-            let notified = unsafe { slab.free(block) };
-            assert_eq!(notified, count == 0 || count == 99);
-            slab.notify_at(100);
+            let told = unsafe { slab.free(block) };
+            assert_eq!(told, count == 0 || count == 99);
+            if count == 0 {
+                slab.tell_after(99);
+            }
         }
-        assert!(slab.is_empty());
+        assert_eq!(slab.free.count(), slab.capacity());
     }
 }

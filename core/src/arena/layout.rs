@@ -14,12 +14,19 @@ pub(super) struct MetadataLayout {
     granules: u32,
     page_bytes: usize,
     heap_bytes: usize,
+    heap_align: usize,
     max_heaps: usize,
 }
 
 impl MetadataLayout {
     pub(super) fn new<C: Config>(granules: u32, page_bytes: usize) -> Self {
-        Self { granules, page_bytes, heap_bytes: size_of::<Heap<C>>(), max_heaps: C::MAX_HEAPS }
+        Self {
+            granules,
+            page_bytes,
+            heap_bytes: size_of::<Heap<C>>(),
+            heap_align: align_of::<Heap<C>>(),
+            max_heaps: C::MAX_HEAPS,
+        }
     }
 
     fn bitmap_words(&self) -> [usize; 2] {
@@ -28,7 +35,7 @@ impl MetadataLayout {
 
     fn heaps_start(&self) -> usize {
         let words: usize = self.bitmap_words().iter().sum();
-        (words * size_of::<u64>() + 2 * self.granules as usize).next_multiple_of(self.page_bytes)
+        (words * size_of::<u64>() + 2 * self.granules as usize).next_multiple_of(self.align().get())
     }
 
     /// The tables that are committed at once.
@@ -65,8 +72,9 @@ impl MetadataLayout {
         self.new_descriptors(0..self.granules).end
     }
 
+    /// Of the whole metadata, and of the heaps in it.
     pub(super) fn align(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.page_bytes).unwrap_or(NonZeroUsize::MIN)
+        NonZeroUsize::new(self.page_bytes.max(self.heap_align)).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// The empty pool over the tables at `base`.

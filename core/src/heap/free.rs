@@ -48,7 +48,7 @@ impl<C: Config> Heap<C> {
                 if ptr::eq(heap, self) {
                     // SAFETY: I2: the block was checked; the caller gives it up.
                     if unsafe { slab.slab.free(offset_bytes) } {
-                        self.on_notify(slab);
+                        self.on_told(slab);
                     }
                     return;
                 }
@@ -59,9 +59,8 @@ impl<C: Config> Heap<C> {
                     slab.remote.push(block, offset_bytes, slab.slab.free.secret())
                 };
                 if unparked {
-                    let (_, first) = arena.base_and_descriptors();
                     // SAFETY: I3: heaps are immortal.
-                    unsafe { &*heap }.hand_back(slab, first);
+                    unsafe { &*heap }.hand_back(arena, slab);
                 }
             }
         }
@@ -114,11 +113,8 @@ impl<C: Config> Heap<C> {
                 match unsafe { descriptor.check_live(offset_bytes) } {
                     Err(Misfit::Interior) => fault(FaultKind::Interior, block_bytes),
                     Err(Misfit::NeverAllocated) => fault(FaultKind::Foreign, block_bytes),
-                    // SAFETY: as `check_live` said.
-                    Err(Misfit::LooksFree) if unsafe { descriptor.is_free(offset_bytes) } => {
-                        fault(FaultKind::DoubleFree, block_bytes)
-                    }
-                    _ => Ok(Found::Small { slab: descriptor, heap, class, offset_bytes }),
+                    Err(Misfit::Free) => fault(FaultKind::DoubleFree, block_bytes),
+                    Ok(()) => Ok(Found::Small { slab: descriptor, heap, class, offset_bytes }),
                 }
             }
         }

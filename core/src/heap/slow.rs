@@ -3,14 +3,14 @@
 
 use core::ptr::{self, NonNull};
 
-use super::{Heap, Shelf, returned_block};
+use super::{Heap, Shelf};
 use crate::{
     arena::{Arena, Fresh},
     backend::{Backend, Capabilities},
     buddy::Span,
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, NO_SLAB, Place, tag},
-    free_blocks::{Chain, FreeBlock, FreeBlocks},
+    free_blocks::{FreeBlocks, Link},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
 };
@@ -69,7 +69,7 @@ impl<C: Config> Heap<C> {
                     continue;
                 }
                 current.place.set(Place::Full);
-                current.slab.notify_at(1);
+                current.slab.tell_after(1);
                 self.release_retained(current);
                 shelf.push(Place::Full, current);
                 bin.current.set(&raw const NO_SLAB);
@@ -92,9 +92,16 @@ impl<C: Config> Heap<C> {
             let block = unsafe { free.block(offset_bytes) }.cast();
             return Some(Fresh { block, zeroed: false });
         }
-        if !free.is_empty() {
-            self.report_overwritten(slab);
-            free.set_chain(Chain::EMPTY);
+        if free.head() != Link::END {
+            // A link beyond what is carved: a block was freed that was never handed out. Any other:
+            // a free block was written to.
+            let offset_bytes = free.head().offset_bytes();
+            if offset_bytes < slab.slab.capacity() as usize * slab.block_bytes.get() {
+                self.report(FaultKind::Foreign, slab, offset_bytes);
+            } else {
+                self.report(FaultKind::UseAfterFree, slab, 0);
+            }
+            free.set_head(Link::END);
         }
         let offset_bytes = slab.carve(arena.page_bytes())?;
         // SAFETY: the block was just carved, so it lies in the slab.
@@ -104,25 +111,32 @@ impl<C: Config> Heap<C> {
             // look like a link.
             unsafe { block.as_ref().wipe() };
         }
-        if slab.granules.get() > 1 {
-            slab.slab.notify_at(slab.carved.get());
-        }
+        self.watch_current(slab);
         Some(Fresh { block: block.cast(), zeroed: slab.zeroed.get() })
     }
 
+    /// Reports a misuse that shows in `slab`, at `offset_bytes`.
     #[cold]
-    fn report_overwritten(&self, slab: &Descriptor) {
-        let first_bytes = slab.slab.free.chain().first_bytes();
-        // SAFETY: the chain's first block lies in the slab: only what it links to does not.
-        let block = unsafe { slab.slab.free.block(first_bytes) };
-        C::fault(&Fault::new(FaultKind::UseAfterFree, block.addr().get(), slab.block_bytes.get()));
+    fn report(&self, kind: FaultKind, slab: &Descriptor, offset_bytes: usize) {
+        let address = slab.slab.free.base().addr() + offset_bytes;
+        C::fault(&Fault::new(kind, address, slab.block_bytes.get()));
     }
 
     fn make_current(&self, slab: &Descriptor, class: usize) {
         slab.place.set(Place::Current);
-        let watched = slab.granules.get() > 1;
-        slab.slab.notify_at(if watched { slab.carved.get() } else { NEVER });
         self.bins[class].current.set(slab);
+        self.watch_current(slab);
+    }
+
+    /// A current slab of one granule may become empty without a word: it is needed again soon. Of
+    /// a larger one the heap hears at the earliest free that can have been its last.
+    fn watch_current(&self, slab: &Descriptor) {
+        let watched = slab.granules.get() > 1 && slab.retained_bytes.get() == 0;
+        slab.slab.tell_after(if watched {
+            (slab.carved.get() - slab.slab.free.count()).max(1)
+        } else {
+            NEVER
+        });
     }
 
     /// A new slab of `class` from the arena.
@@ -137,9 +151,10 @@ impl<C: Config> Heap<C> {
         let zeroed = taken.clean && C::Backend::CAPABILITIES.contains(Capabilities::ZEROED);
         let base = arena.address_of(taken.span.granule);
         let span_bytes = granules as usize * C::GRANULE_BYTES;
-        slab.start_slab(base, span_bytes, class, arena.secret(), zeroed);
+        slab.start_slab(base, span_bytes, class, arena.slab_secret(), zeroed);
         slab.granules.set(granules);
-        arena.tag_span(taken.span, ptr::from_ref(self).expose_provenance() + class.index());
+        ptr::from_ref(self).expose_provenance();
+        arena.tag_span(taken.span, ptr::from_ref(self.bin(class.index())).addr());
         Some(slab)
     }
 
@@ -152,22 +167,19 @@ impl<C: Config> Heap<C> {
     }
 
     fn release_retained(&self, slab: &Descriptor) {
-        if slab.retained.replace(false) {
-            self.retained_bytes.set(self.retained_bytes.get() - retained_bytes(slab));
-        }
+        let kept_bytes = slab.retained_bytes.replace(0) as usize;
+        self.retained_bytes.set(self.retained_bytes.get() - kept_bytes);
     }
 
     /// Takes back the slabs that remote frees unparked.
     pub(super) fn settle_returned(&self, arena: &Arena<C>) {
-        let (_, first) = arena.base_and_descriptors();
-        let mut chain = self.returned.0.drain();
-        while !chain.is_empty() {
-            let offset_bytes = chain.first_bytes();
-            // SAFETY: I3: the chain names descriptors by their offset from the first.
-            let slab = unsafe { &*first.byte_add(offset_bytes) };
-            // SAFETY: the drained chain is this heap's; its link is read before the slab can be
+        // The chain names slabs by their granules.
+        let mut link = self.returned.0.drain().first();
+        while link != Link::END {
+            let slab = arena.descriptor(link.offset_bytes() as u32);
+            // SAFETY: I1: the drained chain is this heap's; a link is read before its slab can be
             // parked, and so handed back, again.
-            chain = unsafe { slab.returned.rest(0) };
+            link = unsafe { slab.returned.next(0) };
             self.reopen(arena, slab);
         }
     }
@@ -176,40 +188,49 @@ impl<C: Config> Heap<C> {
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
         let shelf = &self.shelves[slab.class()];
         shelf.remove(Place::Full, slab);
-        slab.place.set(Place::Open);
-        slab.slab.notify_at(slab.carved.get());
-        slab.gather();
-        if slab.slab.is_empty() {
-            self.release(arena, slab);
-        } else {
-            shelf.push(Place::Open, slab);
+        let free = slab.slab.free.count() + slab.gather();
+        let others = slab.carved.get() - free;
+        if others == 0 {
+            return self.release(arena, slab);
         }
+        // Told when every other block was freed here: the slab is empty then. Where other threads
+        // free some of them, it shows when the slab is current again, or in a collection.
+        slab.slab.tell_after(others);
+        slab.place.set(Place::Open);
+        shelf.push(Place::Open, slab);
     }
 
-    /// A local free has brought the free set to the length that was asked for.
+    /// The free has come that the slab was to tell of.
     #[cold]
     #[inline(never)]
-    pub(super) fn on_notify(&self, slab: &Descriptor) {
+    pub(super) fn on_told(&self, slab: &Descriptor) {
         let Some(arena) = self.arena() else { return };
         match slab.place.get() {
             Place::Full if slab.remote.unpark() => self.reopen(arena, slab),
             // A remote free was first: the slab is on its way back, and settled when it arrives.
-            Place::Full => slab.slab.notify_at(NEVER),
+            Place::Full => slab.slab.tell_after(NEVER),
             Place::Open => {
                 self.shelves[slab.class()].remove(Place::Open, slab);
                 self.release(arena, slab);
             }
-            Place::Current if slab.retained.get() => {}
-            Place::Current => {
-                let kept_bytes = self.retained_bytes.get() + retained_bytes(slab);
-                if kept_bytes <= RETAINED_BYTES {
-                    self.retained_bytes.set(kept_bytes);
-                    slab.retained.set(true);
-                } else {
-                    self.bins[slab.class()].current.set(&raw const NO_SLAB);
-                    self.release(arena, slab);
-                }
+            Place::Current if slab.slab.free.count() < slab.carved.get() => {
+                self.watch_current(slab);
             }
+            Place::Current => self.retain_or_release(arena, slab),
+        }
+    }
+
+    /// The current slab of a bin is empty. It may stay, within the heap's allowance.
+    fn retain_or_release(&self, arena: &Arena<C>, slab: &Descriptor) {
+        let touched_bytes = slab.carved.get() as usize * slab.block_bytes.get();
+        let kept_bytes = self.retained_bytes.get() + touched_bytes;
+        if kept_bytes <= RETAINED_BYTES {
+            self.retained_bytes.set(kept_bytes);
+            slab.retained_bytes.set(touched_bytes as u32);
+            self.watch_current(slab);
+        } else {
+            self.bins[slab.class()].current.set(&raw const NO_SLAB);
+            self.release(arena, slab);
         }
     }
 
@@ -223,17 +244,19 @@ impl<C: Config> Heap<C> {
         for (bin, shelf) in self.bins.iter().zip(&self.shelves) {
             // SAFETY: I3: descriptors are immortal.
             let current = unsafe { &*bin.current.get() };
-            if !ptr::eq(current, &NO_SLAB) && current.is_unused() {
+            if !ptr::eq(current, &NO_SLAB) {
                 current.gather();
-                bin.current.set(&raw const NO_SLAB);
-                self.release(arena, current);
+                if current.slab.free.count() == current.carved.get() {
+                    bin.current.set(&raw const NO_SLAB);
+                    self.release(arena, current);
+                }
             }
             let mut next = shelf.open.get();
             // SAFETY: I3: as above.
             while let Some(slab) = unsafe { next.as_ref() } {
                 next = slab.next.get();
                 slab.gather();
-                if slab.slab.is_empty() {
+                if slab.slab.free.count() == slab.carved.get() {
                     shelf.remove(Place::Open, slab);
                     self.release(arena, slab);
                 }
@@ -265,7 +288,7 @@ impl<C: Config> Heap<C> {
                 while let Some(slab) = unsafe { next.as_ref() } {
                     // The current slab is in no list, and its links are empty.
                     next = slab.next.get();
-                    live += u64::from(slab.carved.get() - slab.slab.free.len() - slab.remote.len());
+                    live += u64::from(slab.count_live());
                     if slab.place.get() == Place::Full {
                         let _was_parked = slab.remote.unpark();
                     }
@@ -296,16 +319,11 @@ impl<C: Config> Heap<C> {
     }
 
     /// Hands a slab, which the caller's remote free has unparked, back to this heap. Any thread.
-    pub(super) fn hand_back(&self, slab: &Descriptor, first: *const Descriptor) {
-        let (block, offset_bytes): (NonNull<FreeBlock>, usize) = returned_block(slab, first);
-        // SAFETY: whoever unparks a slab alone owns its link.
-        unsafe { self.returned.0.push(block, offset_bytes, 0) };
+    pub(super) fn hand_back(&self, arena: &Arena<C>, slab: &Descriptor) {
+        let granule = arena.granule_of(slab) as usize;
+        // SAFETY: I1: whoever unparks a slab alone owns its link.
+        unsafe { self.returned.0.push(NonNull::from(&slab.returned), granule, 0) };
     }
-}
-
-/// What an empty slab keeps resident, bytes.
-fn retained_bytes(slab: &Descriptor) -> usize {
-    slab.slab.capacity() as usize * slab.block_bytes.get()
 }
 
 impl Shelf {
