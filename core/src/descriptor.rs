@@ -184,17 +184,21 @@ impl Descriptor {
     /// follows it finds, before the block could be handed out twice.
     ///
     /// # Safety
-    /// - The descriptor is a slab's, and the offset lies in its span.
+    /// - The descriptor is a slab's, and the block lies in its span at that offset.
     #[inline(always)]
-    pub(crate) unsafe fn may_be_live(&self, offset_bytes: usize) -> bool {
+    pub(crate) unsafe fn may_be_live(
+        &self,
+        block: NonNull<FreeBlock>,
+        offset_bytes: usize,
+    ) -> bool {
         // SAFETY: spans in use are committed.
-        self.is_start(offset_bytes) && !unsafe { self.slab.free.looks_free(offset_bytes) }
+        self.is_start(offset_bytes) && !unsafe { self.slab.free.looks_free(block) }
     }
 
     /// The same for slow paths, which say what is wrong.
     ///
     /// # Safety
-    /// - As for [`may_be_live`](Self::may_be_live).
+    /// - The descriptor is a slab's, and the offset lies in its span.
     pub(crate) unsafe fn check_live(&self, offset_bytes: usize) -> Result<(), Misfit> {
         if offset_bytes >= self.slab.free.bound_bytes() {
             return Err(Misfit::NeverAllocated);
@@ -202,8 +206,9 @@ impl Descriptor {
         if !self.is_start(offset_bytes) {
             return Err(Misfit::Interior);
         }
+        let block = self.slab.free.locate(offset_bytes).block;
         // SAFETY: the offset is that of a carved block.
-        if unsafe { self.slab.free.looks_free(offset_bytes) && self.is_free(offset_bytes) } {
+        if unsafe { self.slab.free.looks_free(block) && self.is_free(offset_bytes) } {
             return Err(Misfit::Free);
         }
         Ok(())
@@ -226,7 +231,7 @@ impl Descriptor {
                 return false;
             }
             // SAFETY: the link leads to a carved block.
-            link = unsafe { free.block(link.offset_bytes()).as_ref().next(free.secret()) };
+            link = unsafe { free.locate(link.offset_bytes()).block.as_ref().next(free.secret()) };
         }
         false
     }
@@ -254,7 +259,7 @@ impl Descriptor {
         self.slab.free.set_bound_bytes(start_bytes + count as usize * block_bytes);
         for index in (1..count as usize).rev() {
             // SAFETY: I2: new blocks are in no set and in nobody's hands.
-            unsafe { self.slab.free.push(start_bytes + index * block_bytes) };
+            unsafe { self.slab.free.push(self.slab.free.locate(start_bytes + index * block_bytes)) };
         }
         Some(start_bytes)
     }
@@ -270,11 +275,11 @@ impl Descriptor {
         }
         let mut link = chain.first();
         while link != Link::END {
-            let offset_bytes = link.offset_bytes();
+            let located = free.locate(link.offset_bytes());
             // SAFETY: I2: the drained chain is the owner's, and its blocks are in no other set.
             unsafe {
-                link = free.block(offset_bytes).as_ref().next(free.secret());
-                free.push(offset_bytes);
+                link = located.block.as_ref().next(free.secret());
+                free.push(located);
             }
         }
         chain.count()

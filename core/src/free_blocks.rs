@@ -196,25 +196,33 @@ impl Linked {
         link.0 < self.bound.get()
     }
 
-    /// Whether the block at `offset_bytes` looks free: its first word is a link.
+    /// Whether a block looks free: its first word is a link.
     ///
     /// # Safety
-    /// - The offset lies in committed memory of the slab.
+    /// - The block lies in committed memory of the slab.
     #[inline(always)]
-    pub(crate) unsafe fn looks_free(&self, offset_bytes: usize) -> bool {
+    pub(crate) unsafe fn looks_free(&self, block: NonNull<FreeBlock>) -> bool {
         // SAFETY: forwarded; the word is read once.
-        unsafe { self.block(offset_bytes).as_ref().next(self.secret()) }.is_plausible()
+        unsafe { block.as_ref().next(self.secret()) }.is_plausible()
     }
 
-    /// The block at `offset_bytes`.
-    ///
-    /// # Safety
-    /// - The offset is that of a block of this slab.
+    /// The block at `offset_bytes`, which is inside the slab.
     #[inline(always)]
-    pub(crate) unsafe fn block(&self, offset_bytes: usize) -> NonNull<FreeBlock> {
+    pub(crate) fn locate(&self, offset_bytes: usize) -> Located {
+        let block = self.base.get().wrapping_add(offset_bytes).cast();
         // SAFETY: the base is not null once the slab has blocks, and the offset stays inside.
-        unsafe { NonNull::new_unchecked(self.base.get().add(offset_bytes)).cast() }
+        Located { block: unsafe { NonNull::new_unchecked(block) }, offset_bytes }
     }
+}
+
+/// A block of a slab in host memory, by its address and by its offset from the slab's base: one
+/// follows from the other, but whoever has one at hand mostly has both.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    /// Where it is.
+    pub block: NonNull<FreeBlock>,
+    /// How far into its slab, bytes.
+    pub offset_bytes: usize,
 }
 
 impl Default for Linked {
@@ -225,31 +233,30 @@ impl Default for Linked {
 
 // SAFETY: the chain holds exactly what was pushed, and a link that leaves the slab is not followed.
 unsafe impl FreeBlocks for Linked {
-    type Block = usize;
+    type Block = Located;
 
     /// `None` at the end of the chain, and also where the link to here was overwritten and leaves
     /// the slab.
     #[inline(always)]
-    fn pop(&self) -> Option<usize> {
+    fn pop(&self) -> Option<Located> {
         let link = self.head.get();
         if !self.leads(link) {
             return None;
         }
-        let offset_bytes = link.offset_bytes();
+        let located = self.locate(link.offset_bytes());
         // SAFETY: I2: a block in the set belongs to the owner.
         unsafe {
-            let block = self.block(offset_bytes);
-            let next = block.as_ref().next(self.secret());
-            block.as_ref().wipe();
+            let next = located.block.as_ref().next(self.secret());
+            located.block.as_ref().wipe();
             self.head.set(next);
         }
-        Some(offset_bytes)
+        Some(located)
     }
 
     #[inline(always)]
-    unsafe fn push(&self, offset_bytes: usize) {
+    unsafe fn push(&self, Located { block, offset_bytes }: Located) {
         // SAFETY: I2: the caller gives the block up.
-        unsafe { self.block(offset_bytes).as_ref().set_next(self.head.get(), self.secret()) };
+        unsafe { block.as_ref().set_next(self.head.get(), self.secret()) };
         self.head.set(Link::to(offset_bytes));
     }
 
@@ -257,8 +264,9 @@ unsafe impl FreeBlocks for Linked {
         let mut count = 0;
         let mut link = self.head.get();
         while self.leads(link) {
+            let block = self.locate(link.offset_bytes()).block;
             // SAFETY: I2: the block is in the owner's set.
-            link = unsafe { self.block(link.offset_bytes()).as_ref().next(self.secret()) };
+            link = unsafe { block.as_ref().next(self.secret()) };
             count += 1;
         }
         count
@@ -347,16 +355,17 @@ mod tests {
         for offset in [0usize, 128, 64, 448] {
             // SAFETY: blocks of this slab, each pushed once.
             unsafe {
-                assert!(!linked.looks_free(offset));
-                linked.push(offset);
-                assert!(linked.looks_free(offset));
+                let located = linked.locate(offset);
+                assert!(!linked.looks_free(located.block));
+                linked.push(located);
+                assert!(linked.looks_free(located.block));
             }
         }
         assert_eq!(linked.count(), 4);
-        let popped: Vec<_> = core::iter::from_fn(|| linked.pop()).collect();
+        let popped: Vec<_> = core::iter::from_fn(|| linked.pop()).map(|b| b.offset_bytes).collect();
         assert_eq!(popped, [448, 64, 128, 0]);
         // SAFETY: the offset is inside the slab.
-        assert!(!unsafe { linked.looks_free(64) });
+        assert!(!unsafe { linked.looks_free(linked.locate(64).block) });
 
         let mut words = [0; Bits::words(130)];
         let bits = Bits::all_free(&mut words, 130);
@@ -377,12 +386,12 @@ mod tests {
         let linked = linked(&mut memory);
         // SAFETY: blocks of this slab; the write is the bug under test, to memory of the test.
         unsafe {
-            linked.push(0);
-            linked.push(64);
-            linked.block(64).cast::<u64>().write(0x4141_4141_4141_4141);
+            linked.push(linked.locate(0));
+            linked.push(linked.locate(64));
+            linked.locate(64).block.cast::<u64>().write(0x4141_4141_4141_4141);
         }
-        assert_eq!(linked.pop(), Some(64));
-        assert_eq!(linked.pop(), None);
+        assert_eq!(linked.pop().map(|located| located.offset_bytes), Some(64));
+        assert!(linked.pop().is_none());
         assert!(linked.head() != Link::END, "the owner can tell this from an empty set");
     }
 }

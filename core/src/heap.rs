@@ -18,6 +18,7 @@ use crate::{
     arena::Arena,
     config::Config,
     descriptor::{Descriptor, LargeList, NO_SLAB},
+    free_blocks::{FreeBlock, Located},
     heap_pool::Pooled,
     remote::RemoteList,
     size_class::HostClasses,
@@ -253,12 +254,10 @@ impl<C: Config> Heap<C> {
         let bin = self.bin_for(bytes, align)?;
         // SAFETY: I3: descriptors are immortal.
         let slab = unsafe { &(*bin.current.get()).slab };
-        let offset_bytes = slab.alloc()?;
-        // SAFETY: I2: the block left the free set, so it is the caller's.
-        let block = unsafe { slab.free.block(offset_bytes) }.cast();
+        let Located { block, .. } = slab.alloc()?;
         bin.allocations.add(1);
         bin.requested_bytes.add(bytes as u64);
-        Some(block)
+        Some(block.cast())
     }
 
     /// As [`alloc_fast`](Self::alloc_fast) and then [`alloc_slow`](Self::alloc_slow), for a block
@@ -289,8 +288,7 @@ impl<C: Config> Heap<C> {
     #[inline(always)]
     pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
         if !Self::is_tabled(bytes, align) {
-            // SAFETY: forwarded.
-            return unsafe { self.free_untabled(block, bytes, align) };
+            return false;
         }
         let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
         if offset_bytes >= self.opened_bytes.get() {
@@ -305,16 +303,16 @@ impl<C: Config> Heap<C> {
         // The slab is a single granule, and starts where that does.
         let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
         // SAFETY: the tag says that the slab is this heap's, of that class.
-        unsafe { self.free_local(descriptor, bin, offset_bytes, bytes) }
+        unsafe { self.free_local(descriptor, bin, block, offset_bytes, bytes) }
     }
 
-    /// The rest of [`free_fast`](Self::free_fast): slabs of several granules, and larger
-    /// alignments.
+    /// As [`free_fast`](Self::free_fast), which knows only slabs of one granule and ordinary
+    /// alignments, for those of several granules and for all alignments.
     ///
     /// # Safety
     /// - As for [`free_fast`](Self::free_fast).
-    #[inline(never)]
-    unsafe fn free_untabled(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
+    #[inline]
+    pub unsafe fn free_untabled(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
         let Some(class) = Self::class_of(bytes, align) else { return false };
         let Some(descriptor) = self.head_descriptor(block) else { return false };
         let bin = self.bin(class);
@@ -322,7 +320,21 @@ impl<C: Config> Heap<C> {
             return false;
         }
         // SAFETY: the tag says that the slab is this heap's, of that class.
-        unsafe { self.free_local(descriptor, bin, descriptor.offset_of(block), bytes) }
+        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), bytes) }
+    }
+
+    /// Frees a block with the layout that it was allocated with, on the fast path or the slow one.
+    ///
+    /// # Safety
+    /// - Owner only, and the heap is one. The caller gives `block` up.
+    #[inline]
+    pub unsafe fn free_any(&self, block: NonNull<u8>, bytes: usize, align: usize) {
+        // SAFETY: forwarded.
+        unsafe {
+            if !self.free_fast(block, bytes, align) && !self.free_untabled(block, bytes, align) {
+                self.free_slow(block, Some((bytes, align)));
+            }
+        }
     }
 
     /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout.
@@ -340,7 +352,7 @@ impl<C: Config> Heap<C> {
         // SAFETY: the tag is the address of one of this heap's bins.
         let bin = unsafe { &*ptr::from_ref(self).cast::<u8>().with_addr(tag).cast::<Bin>() };
         // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, bin, descriptor.offset_of(block), 0) }
+        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), 0) }
     }
 
     /// The head of the span that `block` lies in, if the heap knows that ground.
@@ -366,18 +378,19 @@ impl<C: Config> Heap<C> {
         &self,
         descriptor: &Descriptor,
         bin: &Bin,
+        block: NonNull<u8>,
         offset_bytes: usize,
         requested_bytes: usize,
     ) -> bool {
+        let block = block.cast::<FreeBlock>();
         // SAFETY: forwarded.
-        if !unsafe { descriptor.may_be_live(offset_bytes) } {
+        if !unsafe { descriptor.may_be_live(block, offset_bytes) } {
             return false;
         }
-        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        let told = unsafe { descriptor.slab.free(offset_bytes) };
         bin.frees.add(1);
         bin.requested_bytes.add((requested_bytes as u64).wrapping_neg());
-        if told {
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        if unsafe { descriptor.slab.free(Located { block, offset_bytes }) } {
             self.on_told(descriptor);
         }
         true

@@ -130,9 +130,7 @@ unsafe impl<C: Config> GlobalAlloc for SharedArena<C> {
         let Some(block) = NonNull::new(block) else { return };
         // SAFETY: the lock makes the caller the owner; the caller of `dealloc` gives the block up.
         self.with(|heap| unsafe {
-            if !heap.free_fast(block, layout.size(), layout.align()) {
-                heap.free_slow(block, Some((layout.size(), layout.align())));
-            }
+            heap.free_any(block, layout.size(), layout.align());
         });
     }
 

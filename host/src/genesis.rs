@@ -57,10 +57,13 @@ unsafe impl GlobalAlloc for Genesis {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let Some(block) = NonNull::new(block) else { return };
-        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-        if !unsafe { thread::heap().free_fast(block, layout.size(), layout.align()) } {
-            free_slow(block, Some((layout.size(), layout.align())));
+        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up, which is
+        // not null.
+        unsafe {
+            let block = NonNull::new_unchecked(block);
+            if !thread::heap().free_fast(block, layout.size(), layout.align()) {
+                free_otherwise(block, layout.size(), layout.align());
+            }
         }
     }
 
@@ -83,7 +86,16 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
     to_pointer(block.flatten())
 }
 
-/// What [`GlobalAlloc::dealloc`] does where something is unusual about the block.
+/// What [`GlobalAlloc::dealloc`] does with a block that is not small, or not the thread's own.
+#[inline(never)]
+fn free_otherwise(block: NonNull<u8>, bytes: usize, align: usize) {
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { thread::heap().free_untabled(block, bytes, align) } {
+        free_slow(block, Some((bytes, align)));
+    }
+}
+
+/// Frees a block where something is unusual about it.
 #[cold]
 #[inline(never)]
 pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {

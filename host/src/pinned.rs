@@ -235,9 +235,7 @@ impl<L: PageLock> Blocks for Pinned<L> {
         let (bytes, align) = (layout.size(), layout.align());
         // SAFETY: I1: the lock makes this thread the owner; the caller gives the block up.
         self.with(|heap| unsafe {
-            if !heap.free_fast(block, bytes, align) {
-                heap.free_slow(block, Some((bytes, align)));
-            }
+            heap.free_any(block, bytes, align);
         });
     }
 

@@ -47,7 +47,7 @@ impl<C: Config> Heap<C> {
                 bin.requested_bytes.add(requested_bytes.wrapping_neg());
                 if ptr::eq(heap, self) {
                     // SAFETY: I2: the block was checked; the caller gives it up.
-                    if unsafe { slab.slab.free(offset_bytes) } {
+                    if unsafe { slab.slab.free(slab.slab.free.locate(offset_bytes)) } {
                         self.on_told(slab);
                     }
                     return;
@@ -55,7 +55,7 @@ impl<C: Config> Heap<C> {
                 self.remote_frees.add(1);
                 // SAFETY: I2: the block was checked; the caller gives it up.
                 let unparked = unsafe {
-                    let block = slab.slab.free.block(offset_bytes);
+                    let block = slab.slab.free.locate(offset_bytes).block;
                     slab.remote.push(block, offset_bytes, slab.slab.free.secret())
                 };
                 if unparked {

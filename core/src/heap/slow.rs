@@ -87,10 +87,8 @@ impl<C: Config> Heap<C> {
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
         slab.gather();
         let free = &slab.slab.free;
-        if let Some(offset_bytes) = slab.slab.alloc() {
-            // SAFETY: the set names blocks of the slab.
-            let block = unsafe { free.block(offset_bytes) }.cast();
-            return Some(Fresh { block, zeroed: false });
+        if let Some(located) = slab.slab.alloc() {
+            return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
         if free.head() != Link::END {
             // A link beyond what is carved: a block was freed that was never handed out. Any other:
@@ -104,8 +102,7 @@ impl<C: Config> Heap<C> {
             free.set_head(Link::END);
         }
         let offset_bytes = slab.carve(arena.page_bytes())?;
-        // SAFETY: the block was just carved, so it lies in the slab.
-        let block = unsafe { free.block(offset_bytes) };
+        let block = free.locate(offset_bytes).block;
         if !slab.zeroed.get() {
             // SAFETY: I2: nobody else has the block yet. What an earlier slab left there must not
             // look like a link.
