@@ -43,10 +43,46 @@ use crate::{
 struct Middle {
     /// `None` until the first use.
     pool: Option<SpanPool<'static>>,
+    /// Bytes of live large blocks, and what their holders asked for.
+    large: Held,
     /// Highest values of what only changes under this lock, granules.
     peak_active: u32,
     peak_cached: u32,
     peak_committed: u32,
+}
+
+impl Middle {
+    fn note_peaks(&mut self) {
+        let Some(pool) = &self.pool else { return };
+        let cached = pool.cached_granules();
+        let active = pool.open_granules() - cached;
+        self.peak_active = self.peak_active.max(active);
+        self.peak_cached = self.peak_cached.max(cached);
+        self.peak_committed = self.peak_committed.max(active + pool.dirty_granules());
+    }
+}
+
+/// What live blocks amount to; wraps where it stands for a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) allocated_bytes: u64,
+    pub(crate) requested_bytes: u64,
+}
+
+impl Held {
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            allocated_bytes: self.allocated_bytes.wrapping_add(other.allocated_bytes),
+            requested_bytes: self.requested_bytes.wrapping_add(other.requested_bytes),
+        }
+    }
+
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        Self {
+            allocated_bytes: self.allocated_bytes.wrapping_sub(other.allocated_bytes),
+            requested_bytes: self.requested_bytes.wrapping_sub(other.requested_bytes),
+        }
+    }
 }
 
 /// The state that the growth lock guards.
@@ -128,16 +164,20 @@ pub struct Arena<C: Config> {
     counts: Counts,
 }
 
-/// Counters of slow paths, shared by all threads.
+/// Counters of slow paths.
 #[derive(Debug)]
 struct Counts {
     backend_calls: AtomicU64,
     purges: AtomicU64,
     purged_bytes: AtomicU64,
     failures: AtomicU64,
-    /// Sums that heaps publish on their slow paths, and the highest they have been.
+    /// Sums over small blocks that heaps publish on their slow paths.
     allocated_bytes: AtomicU64,
     requested_bytes: AtomicU64,
+    /// `Middle::large`, for readers without the lock.
+    large_allocated_bytes: Counter,
+    large_requested_bytes: Counter,
+    /// The highest that the sums of both have been.
     peak_allocated: AtomicU64,
     peak_requested: AtomicU64,
     metadata_bytes: Counter,
@@ -173,6 +213,7 @@ impl<C: Config> Arena<C> {
             limit_bytes: AtomicUsize::new(0),
             middle: Lock::new(Middle {
                 pool: None,
+                large: Held { allocated_bytes: 0, requested_bytes: 0 },
                 peak_active: 0,
                 peak_cached: 0,
                 peak_committed: 0,
@@ -186,6 +227,8 @@ impl<C: Config> Arena<C> {
                 failures: AtomicU64::new(0),
                 allocated_bytes: AtomicU64::new(0),
                 requested_bytes: AtomicU64::new(0),
+                large_allocated_bytes: Counter::new(),
+                large_requested_bytes: Counter::new(),
                 peak_allocated: AtomicU64::new(0),
                 peak_requested: AtomicU64::new(0),
                 metadata_bytes: Counter::new(),
@@ -373,16 +416,22 @@ impl<C: Config> Arena<C> {
         Some(())
     }
 
-    /// Takes a span; grows the arena if there is none.
-    pub(crate) fn take_span(&self, granules: u32, align_granules: u32) -> Option<Taken> {
+    /// Takes a span, for a large block that amounts to `large` or for a slab; grows the arena if
+    /// there is none.
+    pub(crate) fn take_span(
+        &self,
+        granules: u32,
+        align_granules: u32,
+        large: Held,
+    ) -> Option<Taken> {
         loop {
             let seen = self.opened_bytes.load(Acquire);
-            let taken = self.with_pool(|pool| pool.take(granules, align_granules)).flatten();
+            let taken = self.with_pool_holding(large, |pool| pool.take(granules, align_granules));
             if let Some(taken) = taken {
                 self.record(EventKind::SpanTaken, taken.span);
                 return Some(taken);
             }
-            match self.grow(seen, granules, align_granules) {
+            match self.grow(seen, granules, align_granules, large) {
                 Grown::Taken(taken) => return Some(taken),
                 Grown::Retry => {}
                 Grown::Refused => {
@@ -397,15 +446,16 @@ impl<C: Config> Arena<C> {
         }
     }
 
-    /// Gives a span back whose descriptors say that nobody uses it.
-    pub(crate) fn put_span(&self, span: Span) {
-        let known = self.with_pool(|pool| pool.put(span.granule));
-        debug_assert_eq!(known, Some(true), "the span was taken from this pool");
+    /// Gives a span back whose descriptors say that nobody uses it, and which amounted to `large`.
+    pub(crate) fn put_span(&self, span: Span, large: Held) {
+        let change = Held::default().minus(large);
+        let known = self.with_pool_holding(change, |pool| pool.put(span.granule).then_some(()));
+        debug_assert_eq!(known, Some(()), "the span was taken from this pool");
         self.record(EventKind::SpanReturned, span);
     }
 
     /// Opens more of the region, unless somebody did since `seen` bytes were open.
-    fn grow(&self, seen: usize, granules: u32, align_granules: u32) -> Grown {
+    fn grow(&self, seen: usize, granules: u32, align_granules: u32, large: Held) -> Grown {
         let mut growth = self.growth.lock();
         if !self.set_up(&mut growth) {
             return Grown::Refused;
@@ -434,7 +484,7 @@ impl<C: Config> Arena<C> {
         if opened_now.is_none() {
             return Grown::Refused;
         }
-        match self.with_pool(|pool| pool.take_at(start, granules)).flatten() {
+        match self.with_pool_holding(large, |pool| pool.take_at(start, granules)) {
             Some(taken) => Grown::Taken(taken),
             // Somebody else was quicker.
             None => Grown::Retry,
@@ -501,14 +551,26 @@ impl<C: Config> Arena<C> {
     /// Runs `f` on the pool under its lock, and notes the peaks of what only changes there.
     fn with_pool<T>(&self, f: impl FnOnce(&mut SpanPool<'static>) -> T) -> Option<T> {
         let mut middle = self.middle.lock();
-        let middle = &mut *middle;
-        let pool = middle.pool.as_mut()?;
-        let result = f(pool);
-        let cached = pool.cached_granules();
-        let active = pool.open_granules() - cached;
-        middle.peak_active = middle.peak_active.max(active);
-        middle.peak_cached = middle.peak_cached.max(cached);
-        middle.peak_committed = middle.peak_committed.max(active + pool.dirty_granules());
+        let result = f(middle.pool.as_mut()?);
+        middle.note_peaks();
+        Some(result)
+    }
+
+    /// As [`with_pool`](Self::with_pool); where `f` succeeds, large blocks amount to that much more.
+    fn with_pool_holding<T>(
+        &self,
+        change: Held,
+        f: impl FnOnce(&mut SpanPool<'static>) -> Option<T>,
+    ) -> Option<T> {
+        let mut middle = self.middle.lock();
+        let result = f(middle.pool.as_mut()?)?;
+        middle.note_peaks();
+        if change != Held::default() {
+            middle.large = middle.large.plus(change);
+            self.counts.large_allocated_bytes.set(middle.large.allocated_bytes);
+            self.counts.large_requested_bytes.set(middle.large.requested_bytes);
+            self.raise_peaks();
+        }
         Some(result)
     }
 
@@ -550,7 +612,7 @@ impl<C: Config> Arena<C> {
         offset < self.opened_bytes.load(Acquire)
     }
 
-    /// Tags every granule of a span: the head with `head`, the others as its tail.
+    /// Tags every granule of a slab's span: the head with `head`, the others as its tail.
     pub(crate) fn tag_span(&self, span: Span, head: usize) {
         for lead in (1..span.granules).rev() {
             let tail = self.descriptor(span.granule + lead);

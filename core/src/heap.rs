@@ -15,7 +15,7 @@ use core::{
 };
 
 use crate::{
-    arena::Arena,
+    arena::{Arena, Held},
     config::Config,
     descriptor::{Descriptor, LargeList, NO_SLAB},
     free_blocks::{FreeBlock, Located},
@@ -57,8 +57,7 @@ struct Shelf {
     /// Full slabs, parked.
     full: Cell<*const Descriptor>,
     /// What the arena has been told of this bin.
-    published_bytes: Cell<u64>,
-    published_requested_bytes: Cell<u64>,
+    published: Cell<Held>,
 }
 
 impl Shelf {
@@ -66,8 +65,7 @@ impl Shelf {
         Self {
             open: Cell::new(ptr::null()),
             full: Cell::new(ptr::null()),
-            published_bytes: Cell::new(0),
-            published_requested_bytes: Cell::new(0),
+            published: Cell::new(Held { allocated_bytes: 0, requested_bytes: 0 }),
         }
     }
 }
@@ -78,11 +76,6 @@ impl Shelf {
 /// block is in one place too: with its holder, in its slab's free set, or in its remote list.
 #[repr(C, align(8192))]
 pub struct Heap<C: Config> {
-    // What the fast paths read.
-    base: Cell<usize>,
-    descriptors: Cell<*const Descriptor>,
-    /// How far this heap knows the arena to be open; zero in a heap that stands for none.
-    opened_bytes: Cell<usize>,
     arena: Cell<*const Arena<C>>,
     link: Cell<Option<NonNull<Self>>>,
     misses: Counter,
@@ -91,18 +84,19 @@ pub struct Heap<C: Config> {
     reallocations_in_place: Counter,
     large_allocations: Counter,
     large_frees: Counter,
-    large_bytes: Counter,
-    large_requested_bytes: Counter,
+    // What the fast paths read, in the second half of 128 bytes as the bins are: see `Pair`.
+    base: Cell<usize>,
+    descriptors: Cell<*const Descriptor>,
+    /// How far this heap knows the arena to be open; zero in a heap that stands for none.
+    opened_bytes: Cell<usize>,
     retained_bytes: Cell<usize>,
     large_list: LargeList,
     /// Taken by whoever uses the heap where several may; a thread's own heap never is.
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether large blocks are put on the list: a heap that is dropped whole.
     lists_large: Cell<bool>,
-    /// Where in the heap the bin of a size is, by sixteenths rounded up, bytes from the heap.
-    table: [u16; TABLE_BYTES / 16 + 1],
-    bins: [Bin; HostClasses::COUNT],
-    shelves: [Shelf; HostClasses::COUNT],
+    table: Table,
+    pairs: [Pair; PAIRS],
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
     returned: Apart<RemoteList>,
 }
@@ -130,6 +124,35 @@ impl<C: Config> fmt::Debug for Heap<C> {
     }
 }
 
+/// By sixteenths of a size, rounded up: where in the heap its bin is, bytes from the heap. The
+/// entries of the smallest sizes keep to the second half of 128 bytes, too: see [`Pair`].
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Table {
+    apart: [u8; 64],
+    starts: [u16; TABLE_BYTES / 16 + 1],
+}
+
+/// Bins and shelves of two classes. A descriptor's owner writes to the first half of every 128 bytes
+/// of a page; a load from the same place in another page would wait for that write (the processor
+/// compares the low twelve bits of addresses first), so the bins keep to the second half.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Pair {
+    shelves: [Shelf; 2],
+    bins: [Bin; 2],
+}
+
+const PAIRS: usize = HostClasses::COUNT / 2;
+const _: () = assert!(HostClasses::COUNT.is_multiple_of(2));
+const _: () = assert!(mem::offset_of!(Pair, bins) == 64 && size_of::<Pair>() == 128);
+
+impl Pair {
+    const fn new() -> Self {
+        Self { shelves: [Shelf::new(), Shelf::new()], bins: [Bin::new(), Bin::new()] }
+    }
+}
+
 /// The sizes that the table of bins serves: those of slabs that are one granule of 64 KiB.
 const TABLE_BYTES: usize = 8192;
 /// Heaps are aligned to this, and their bins lie within: a bin's address leads to its heap.
@@ -148,20 +171,34 @@ impl<C: Config> Heap<C> {
     /// The largest size that the table serves, bytes.
     const TABLED_BYTES: usize =
         if Self::MAX_SINGLE_BYTES < TABLE_BYTES { Self::MAX_SINGLE_BYTES } else { TABLE_BYTES };
-    const BINS_START: usize = mem::offset_of!(Self, bins);
+    const PAIRS_START: usize = mem::offset_of!(Self, pairs);
     const TABLE: [u16; TABLE_BYTES / 16 + 1] = {
-        assert!(align_of::<Self>() == HEAP_ALIGN);
-        assert!(Self::BINS_START + size_of::<[Bin; HostClasses::COUNT]>() <= HEAP_ALIGN);
+        assert!(align_of::<Self>() == HEAP_ALIGN && mem::offset_of!(Self, base) == 64);
+        assert!(Self::PAIRS_START + size_of::<[Pair; PAIRS]>() <= HEAP_ALIGN);
         let mut table = [0; TABLE_BYTES / 16 + 1];
         let mut quanta = 0;
         while quanta < table.len() {
             if let Some(class) = HostClasses::of(quanta * 16) {
-                table[quanta] = (Self::BINS_START + class.index() * size_of::<Bin>()) as u16;
+                table[quanta] = Self::bin_start(class.index()) as u16;
             }
             quanta += 1;
         }
         table
     };
+
+    /// Where in the heap the bin of a class is, bytes.
+    const fn bin_start(class: usize) -> usize {
+        Self::PAIRS_START
+            + class / 2 * size_of::<Pair>()
+            + mem::offset_of!(Pair, bins)
+            + class % 2 * size_of::<Bin>()
+    }
+
+    /// The class whose bin is that far into a heap, bytes.
+    const fn class_at(bin_start: usize) -> usize {
+        let start = bin_start - Self::PAIRS_START;
+        start / size_of::<Pair>() * 2 + start / size_of::<Bin>() % 2
+    }
 
     /// A heap that stands for none: every allocation and every free takes the slow path. For a
     /// thread-local pointer to start from, so that the fast paths need no test for it.
@@ -178,15 +215,12 @@ impl<C: Config> Heap<C> {
             reallocations_in_place: Counter::new(),
             large_allocations: Counter::new(),
             large_frees: Counter::new(),
-            large_bytes: Counter::new(),
-            large_requested_bytes: Counter::new(),
             retained_bytes: Cell::new(0),
             large_list: LargeList { head: Cell::new(ptr::null()) },
             shared: Lock::new(()),
             lists_large: Cell::new(false),
-            table: Self::TABLE,
-            bins: [const { Bin::new() }; HostClasses::COUNT],
-            shelves: [const { Shelf::new() }; HostClasses::COUNT],
+            table: Table { apart: [0; 64], starts: Self::TABLE },
+            pairs: [const { Pair::new() }; PAIRS],
             returned: Apart(RemoteList::new()),
         }
     }
@@ -223,7 +257,7 @@ impl<C: Config> Heap<C> {
         // SAFETY: the index is below the table's length where `is_tabled`, and the table's entries
         // are the places of bins in the heap.
         unsafe {
-            let start = *self.table.get_unchecked(bytes.div_ceil(16)) as usize;
+            let start = *self.table.starts.get_unchecked(bytes.div_ceil(16)) as usize;
             &*ptr::from_ref(self).cast::<u8>().add(start).cast::<Bin>()
         }
     }
@@ -241,7 +275,11 @@ impl<C: Config> Heap<C> {
     fn bin(&self, class: usize) -> &Bin {
         debug_assert!(class < HostClasses::COUNT);
         // SAFETY: classes come from `class_of` or from a descriptor, both below the count.
-        unsafe { self.bins.get_unchecked(class) }
+        unsafe { self.pairs.get_unchecked(class / 2).bins.get_unchecked(class % 2) }
+    }
+
+    fn shelf(&self, class: usize) -> &Shelf {
+        &self.pairs[class / 2].shelves[class % 2]
     }
 
     /// A block for `bytes` bytes at `align`, a power of two, if one is at hand; `None` says to take
@@ -345,8 +383,8 @@ impl<C: Config> Heap<C> {
     pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
         let Some(descriptor) = self.head_descriptor(block) else { return false };
         let tag = descriptor.tag();
-        let first = ptr::from_ref(self).addr() + Self::BINS_START;
-        if tag.wrapping_sub(first) >= size_of::<[Bin; HostClasses::COUNT]>() {
+        let first = ptr::from_ref(self).addr() + Self::PAIRS_START;
+        if tag.wrapping_sub(first) >= size_of::<[Pair; PAIRS]>() {
             return false;
         }
         // SAFETY: the tag is the address of one of this heap's bins.
@@ -410,7 +448,8 @@ impl<C: Config> Heap<C> {
 
     /// Adds this heap's counters to a snapshot.
     pub(crate) fn add_to(&self, s: &mut Snapshot) {
-        for (bin, row) in self.bins.iter().zip(&mut s.classes) {
+        for (class, row) in s.classes[..HostClasses::COUNT].iter_mut().enumerate() {
+            let bin = self.bin(class);
             row.allocations = row.allocations.wrapping_add(bin.allocations.get());
             row.frees = row.frees.wrapping_add(bin.frees.get());
             row.requested_bytes = row.requested_bytes.wrapping_add(bin.requested_bytes.get());
@@ -418,9 +457,6 @@ impl<C: Config> Heap<C> {
         let large = &mut s.large;
         large.allocations += self.large_allocations.get();
         large.frees += self.large_frees.get();
-        large.allocated_bytes = large.allocated_bytes.wrapping_add(self.large_bytes.get());
-        large.requested_bytes =
-            large.requested_bytes.wrapping_add(self.large_requested_bytes.get());
         s.cache_misses += self.misses.get();
         s.remote_frees += self.remote_frees.get();
         s.reallocations += self.reallocations.get();
@@ -431,6 +467,6 @@ impl<C: Config> Heap<C> {
 /// Which heap owns a slab, and its class.
 fn split_tag<C: Config>(tag: usize) -> (*const Heap<C>, usize) {
     let heap = tag & !(HEAP_ALIGN - 1);
-    let class = (tag - heap - Heap::<C>::BINS_START) / size_of::<Bin>();
+    let class = Heap::<C>::class_at(tag - heap);
     (ptr::with_exposed_provenance(heap), class)
 }

@@ -216,6 +216,11 @@ impl<'m> SpanPool<'m> {
         cleared
     }
 
+    /// The span, handed out or waiting for a request of its length, that `granule` lies in.
+    pub fn live_span_around(&self, granule: u32) -> Option<Span> {
+        self.buddy.live_span_containing(granule)
+    }
+
     /// Cuts the span that starts at `granule` to its first `granules`, more than none. False: no
     /// such span, or it is not longer.
     pub fn shrink(&mut self, granule: u32, granules: u32) -> bool {

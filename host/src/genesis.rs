@@ -78,10 +78,8 @@ unsafe impl GlobalAlloc for Genesis {
 #[cold]
 #[inline(never)]
 pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
-    let block = crate::os::keep_errno(|| {
-        // SAFETY: I1: `with_heap` makes this thread the owner.
-        process::with_heap(|heap| unsafe { heap.alloc_slow(bytes, align, zeroed) })
-    });
+    // SAFETY: I1: `with_heap` makes this thread the owner.
+    let block = process::with_heap(|heap| unsafe { heap.alloc_slow(bytes, align, zeroed) });
     purger::poke(process::arena().reserved_bytes());
     to_pointer(block.flatten())
 }
@@ -99,10 +97,8 @@ fn free_otherwise(block: NonNull<u8>, bytes: usize, align: usize) {
 #[cold]
 #[inline(never)]
 pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {
-    crate::os::keep_errno(|| {
-        // SAFETY: I1: `with_heap` makes this thread the owner; the caller gives the block up.
-        process::with_heap(|heap| unsafe { heap.free_slow(block, layout) });
-    });
+    // SAFETY: I1: `with_heap` makes this thread the owner; the caller gives the block up.
+    process::with_heap(|heap| unsafe { heap.free_slow(block, layout) });
 }
 
 /// Changes the size of a block; null where memory has run out, and the block is as it was.
@@ -113,10 +109,9 @@ pub(crate) fn reallocate(
     align: usize,
     new_bytes: usize,
 ) -> *mut u8 {
-    let block = crate::os::keep_errno(|| {
-        // SAFETY: I1: `with_heap` makes this thread the owner, who holds the block.
-        process::with_heap(|heap| unsafe { heap.reallocate(block, old_bytes, align, new_bytes) })
-    });
+    // SAFETY: I1: `with_heap` makes this thread the owner, who holds the block.
+    let block =
+        process::with_heap(|heap| unsafe { heap.reallocate(block, old_bytes, align, new_bytes) });
     to_pointer(block.flatten())
 }
 

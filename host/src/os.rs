@@ -48,8 +48,9 @@ pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
-fn checked(done: bool, call: BackendCall, bytes: usize) -> Result<(), BackendError> {
-    if done { Ok(()) } else { Err(BackendError { call, bytes, code: errno() }) }
+/// Makes a system call; its `errno` goes into the error and is not left behind.
+fn checked(call: BackendCall, bytes: usize, f: impl FnOnce() -> bool) -> Result<(), BackendError> {
+    keep_errno(|| if f() { Ok(()) } else { Err(BackendError { call, bytes, code: errno() }) })
 }
 
 /// Maps `bytes` bytes of addresses without memory behind them.
@@ -105,7 +106,7 @@ unsafe impl Backend for OsMemory {
         // What cannot be asked for aligned is mapped with room to spare, and the room unmapped.
         let spare = align.get().saturating_sub(page);
         let mapped = length.checked_add(spare).ok_or(refusal(libc::ENOMEM))?;
-        let base = map(mapped).ok_or_else(|| refusal(errno()))?;
+        let base = keep_errno(|| map(mapped).ok_or_else(|| refusal(errno())))?;
         let skip = base.align_offset(align.get());
         // SAFETY: the mapping is new, and the three parts lie inside it.
         unsafe {
@@ -122,9 +123,10 @@ unsafe impl Backend for OsMemory {
         range: Range<usize>,
     ) -> Result<Contents, BackendError> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the range is inside the caller's region.
-        let done = unsafe { libc::mprotect(start(region, &range), range.len(), access) } == 0;
-        checked(done, BackendCall::Commit, range.len())?;
+        checked(BackendCall::Commit, range.len(), || {
+            // SAFETY: the range is inside the caller's region.
+            unsafe { libc::mprotect(start(region, &range), range.len(), access) == 0 }
+        })?;
         Ok(Contents::Zeroed)
     }
 
@@ -133,10 +135,10 @@ unsafe impl Backend for OsMemory {
         region: &Region<NonNull<u8>>,
         range: Range<usize>,
     ) -> Result<(), BackendError> {
-        // SAFETY: the range is inside the caller's region, and nothing in it is live.
-        let done =
-            unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_DONTNEED) } == 0;
-        checked(done, BackendCall::Purge, range.len())
+        checked(BackendCall::Purge, range.len(), || {
+            // SAFETY: the range is inside the caller's region, and nothing in it is live.
+            unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_DONTNEED) == 0 }
+        })
     }
 
     unsafe fn remap(
@@ -149,10 +151,11 @@ unsafe impl Backend for OsMemory {
         let target = start(region, &(to..to + bytes));
         // The old addresses stay mapped, without pages (Linux 5.7).
         let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-        // SAFETY: both ranges are inside the caller's region, and nothing at the target is live.
-        let done =
-            unsafe { libc::mremap(start(region, &from), bytes, bytes, how, target) } == target;
-        checked(done, BackendCall::Remap, bytes)
+        checked(BackendCall::Remap, bytes, || {
+            // SAFETY: both ranges are inside the caller's region, and nothing at the target is
+            // live.
+            unsafe { libc::mremap(start(region, &from), bytes, bytes, how, target) == target }
+        })
     }
 
     unsafe fn release(
@@ -160,9 +163,11 @@ unsafe impl Backend for OsMemory {
         region: Region<NonNull<u8>>,
     ) -> Result<(), (Region<NonNull<u8>>, BackendError)> {
         let bytes = region.bytes().get();
-        // SAFETY: nothing in the region is live.
-        let done = unsafe { unmap(region.base(), bytes) };
-        checked(done, BackendCall::Release, bytes).map_err(|error| (region, error))
+        checked(BackendCall::Release, bytes, || {
+            // SAFETY: nothing in the region is live.
+            unsafe { unmap(region.base(), bytes) }
+        })
+        .map_err(|error| (region, error))
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     collections::{Blocks, resize_by_copy},
     fault,
     genesis::to_pointer,
-    os::{OsMemory, Yield, keep_errno},
+    os::{OsMemory, Yield},
     process,
 };
 
@@ -182,7 +182,7 @@ impl<L: PageLock> Pinned<L> {
     fn with<T>(&self, f: impl FnOnce(&Heap<PinnedConfig<L>>) -> T) -> Option<T> {
         let state = self.state()?;
         // SAFETY: it is always this arena, which ends with the handle.
-        keep_errno(|| unsafe { state.heap.with(&state.arena, f) })
+        unsafe { state.heap.with(&state.arena, f) }
     }
 
     fn falls_back(&self) -> bool {

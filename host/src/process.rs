@@ -163,12 +163,10 @@ pub fn reset_peaks() {
 /// Sweeps the calling thread's heap and those of ended threads first. What other running threads
 /// keep at hand stays with them.
 pub fn trim() -> usize {
-    crate::os::keep_errno(|| {
-        // SAFETY: I1: `with_heap` makes this thread the owner.
-        with_heap(|heap| unsafe { heap.collect() });
-        ARENA.collect_orphans();
-        ARENA.purge(0)
-    })
+    // SAFETY: I1: `with_heap` makes this thread the owner.
+    with_heap(|heap| unsafe { heap.collect() });
+    ARENA.collect_orphans();
+    ARENA.purge(0)
 }
 
 /// Refuses to reserve more than `bytes` from now on: allocations that would need it fail. Zero is

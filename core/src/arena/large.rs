@@ -2,7 +2,7 @@
 
 use core::{ptr, ptr::NonNull};
 
-use super::Arena;
+use super::{Arena, Held};
 use crate::{
     backend::{Backend, Capabilities},
     buddy::Span,
@@ -25,6 +25,14 @@ impl<C: Config> Arena<C> {
         u32::try_from(bytes.max(1).div_ceil(C::GRANULE_BYTES)).ok()
     }
 
+    /// What a large block of `bytes` bytes in `granules` granules amounts to.
+    fn held(granules: u32, bytes: usize) -> Held {
+        Held {
+            allocated_bytes: u64::from(granules) * C::GRANULE_BYTES as u64,
+            requested_bytes: bytes as u64,
+        }
+    }
+
     /// A block of `bytes` bytes at a multiple of `align`, in a span of its own, on `list`.
     pub(crate) fn alloc_large(
         &self,
@@ -34,7 +42,7 @@ impl<C: Config> Arena<C> {
     ) -> Option<Fresh> {
         let granules = Self::granules_for(bytes)?;
         let align_granules = u32::try_from(align.div_ceil(C::GRANULE_BYTES)).ok()?;
-        let taken = self.take_span(granules, align_granules)?;
+        let taken = self.take_span(granules, align_granules, Self::held(granules, bytes))?;
         let block = self.address_of(taken.span.granule);
         debug_assert_eq!(block.addr().get() % align.min(1 << 30), 0);
         let descriptor = self.descriptor(taken.span.granule);
@@ -42,7 +50,8 @@ impl<C: Config> Arena<C> {
         descriptor.granules.set(granules);
         descriptor.block_bytes.set(bytes);
         self.link_large(descriptor, list);
-        self.tag_span(taken.span, tag::LARGE);
+        // The tail's tags stay free: only a wrong pointer ever leads there, and the pool knows.
+        descriptor.set_tag(tag::LARGE);
         let zeroed = taken.clean && C::Backend::CAPABILITIES.contains(Capabilities::ZEROED);
         Some(Fresh { block, zeroed })
     }
@@ -55,9 +64,14 @@ impl<C: Config> Arena<C> {
         self.unlink_large(descriptor);
         let span =
             Span { granule: self.granule_of(descriptor), granules: descriptor.granules.get() };
-        self.tag_span(span, tag::FREE);
-        self.put_span(span);
+        self.put_span(span, Self::held(span.granules, descriptor.block_bytes.get()));
         true
+    }
+
+    /// The large block that a granule without a tag lies in, if any.
+    pub(crate) fn large_around(&self, granule: u32) -> Option<&Descriptor> {
+        let span = self.with_pool(|pool| pool.live_span_around(granule)).flatten()?;
+        Some(self.descriptor(span.granule)).filter(|head| head.tag() == tag::LARGE)
     }
 
     /// Makes a large block `bytes` long where it is, if it is or can be.
@@ -65,24 +79,17 @@ impl<C: Config> Arena<C> {
         let Some(granules) = Self::granules_for(bytes) else { return false };
         let now = descriptor.granules.get();
         let granule = self.granule_of(descriptor);
-        let resized = match granules {
-            _ if granules == now => true,
-            _ if granules < now => {
-                // The tail's descriptors first: once the pool has it, it may be taken again.
-                let tail = Span { granule: granule + granules, granules: now - granules };
-                self.tag_span(tail, tag::FREE);
-                self.with_pool(|pool| pool.shrink(granule, granules)).unwrap_or(false)
-            }
-            _ => self.with_pool(|pool| pool.extend(granule, granules)).flatten().is_some(),
-        };
+        let change =
+            Self::held(granules, bytes).minus(Self::held(now, descriptor.block_bytes.get()));
+        let resized = self.with_pool_holding(change, |pool| match granules {
+            _ if granules == now => Some(()),
+            _ if granules < now => pool.shrink(granule, granules).then_some(()),
+            _ => pool.extend(granule, granules).map(|_| ()),
+        });
+        let resized = resized.is_some();
         if resized {
             descriptor.granules.set(granules);
             descriptor.block_bytes.set(bytes);
-            for lead in now..granules {
-                let tail = self.descriptor(granule + lead);
-                tail.lead.set(lead);
-                tail.set_tag(tag::TAIL);
-            }
         }
         resized
     }

@@ -2,26 +2,35 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Arena;
+use super::{Arena, Held};
 use crate::{
     config::Config,
     size_class::{HostClasses, SizeClass},
-    stats::{ClassStats, Level, Snapshot},
+    stats::{ClassStats, Counter, Level, Snapshot},
 };
 
 impl<C: Config> Arena<C> {
-    /// A heap's allocated and requested bytes have changed by this much since it last said so.
-    /// Keeps the peaks. Slow path only.
-    pub(crate) fn publish(&self, allocated_bytes: u64, requested_bytes: u64) {
-        let add = |sum: &AtomicU64, peak: &AtomicU64, change: u64| {
-            let now = sum.fetch_add(change, Relaxed).wrapping_add(change);
-            // Several heaps publish in any order, so the sum may dip below zero for a moment.
+    /// A heap's small blocks amount to this much more than when it last said so. Slow path only.
+    pub(crate) fn publish(&self, change: Held) {
+        if change != Held::default() {
+            self.counts.allocated_bytes.fetch_add(change.allocated_bytes, Relaxed);
+            self.counts.requested_bytes.fetch_add(change.requested_bytes, Relaxed);
+            self.raise_peaks();
+        }
+    }
+
+    /// Keeps the peaks up with the sums.
+    pub(super) fn raise_peaks(&self) {
+        let counts = &self.counts;
+        let raise = |peak: &AtomicU64, small: &AtomicU64, large: &Counter| {
+            let now = small.load(Relaxed).wrapping_add(large.get());
+            // Heaps publish in any order, so a sum may dip below zero for a moment.
             if (now as i64) > 0 && now > peak.load(Relaxed) {
                 peak.fetch_max(now, Relaxed);
             }
         };
-        add(&self.counts.allocated_bytes, &self.counts.peak_allocated, allocated_bytes);
-        add(&self.counts.requested_bytes, &self.counts.peak_requested, requested_bytes);
+        raise(&counts.peak_allocated, &counts.allocated_bytes, &counts.large_allocated_bytes);
+        raise(&counts.peak_requested, &counts.requested_bytes, &counts.large_requested_bytes);
     }
 
     /// Everything that the arena knows about itself. Any thread; exact where none allocates.
@@ -40,6 +49,8 @@ impl<C: Config> Arena<C> {
             }
         }
         let (mut allocated, mut requested) = (0, 0);
+        s.large.allocated_bytes = self.counts.large_allocated_bytes.get();
+        s.large.requested_bytes = self.counts.large_requested_bytes.get();
         for row in s.classes.iter_mut().chain([&mut s.large]) {
             settle_row(row, sized);
             s.allocations += row.allocations;
@@ -87,7 +98,7 @@ impl<C: Config> Arena<C> {
         let counts = &self.counts;
         counts.peak_allocated.store(0, Relaxed);
         counts.peak_requested.store(0, Relaxed);
-        self.publish(0, 0);
+        self.raise_peaks();
         let mut middle = self.middle.lock();
         (middle.peak_active, middle.peak_cached, middle.peak_committed) = (0, 0, 0);
         drop(middle);
@@ -101,7 +112,7 @@ fn settle_row(row: &mut ClassStats, sized: bool) {
     if row.block_bytes > 0 {
         row.allocated_bytes = row.live() * row.block_bytes;
     }
-    if !sized && row.allocations > 0 {
+    if !sized && row.block_bytes > 0 && row.allocations > 0 {
         let mean = u128::from(row.requested_bytes) * u128::from(row.live());
         row.requested_bytes = (mean / u128::from(row.allocations)) as u64;
     }

@@ -38,8 +38,7 @@ impl<C: Config> Heap<C> {
         match found {
             Err(fault) => C::fault(&fault),
             Ok(Found::Large(descriptor)) => {
-                let requested = layout.map(|(bytes, _)| bytes);
-                self.free_large(arena, block, descriptor, requested);
+                self.free_large(arena, block, descriptor);
             }
             Ok(Found::Small { slab, heap, class, offset_bytes }) => {
                 let bin = self.bin(class);
@@ -96,7 +95,10 @@ impl<C: Config> Heap<C> {
             descriptor = arena.descriptor(granule - descriptor.lead.get());
         }
         match descriptor.tag() {
-            tag::FREE => fault(FaultKind::DoubleFree, 0),
+            tag::FREE => match arena.large_around(arena.granule_of(descriptor)) {
+                Some(large) => fault(FaultKind::Interior, large.block_bytes.get()),
+                None => fault(FaultKind::DoubleFree, 0),
+            },
             tag::TAIL => fault(FaultKind::Foreign, 0),
             tag::LARGE => {
                 let start = arena.address_of(arena.granule_of(descriptor));

@@ -28,37 +28,17 @@ impl<C: Config> Heap<C> {
         let fresh = arena.alloc_large(bytes, align, list)?;
         self.misses.add(1);
         self.large_allocations.add(1);
-        let span_bytes = bytes.next_multiple_of(C::GRANULE_BYTES);
-        self.count_large(arena, span_bytes, bytes);
         Some(fresh)
     }
 
-    /// Frees a large block for which `requested_bytes` were counted, if the caller knows.
-    pub(super) fn free_large(
-        &self,
-        arena: &Arena<C>,
-        block: NonNull<u8>,
-        descriptor: &Descriptor,
-        requested_bytes: Option<usize>,
-    ) {
+    /// Frees a large block.
+    pub(super) fn free_large(&self, arena: &Arena<C>, block: NonNull<u8>, descriptor: &Descriptor) {
         let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
-        let block_bytes = descriptor.block_bytes.get();
-        if !arena.free_large(descriptor) {
-            let kind = FaultKind::DoubleFree;
-            return C::fault(&Fault::new(kind, block.addr().get(), span_bytes));
+        if arena.free_large(descriptor) {
+            self.large_frees.add(1);
+        } else {
+            C::fault(&Fault::new(FaultKind::DoubleFree, block.addr().get(), span_bytes));
         }
-        self.large_frees.add(1);
-        self.count_large(
-            arena,
-            span_bytes.wrapping_neg(),
-            requested_bytes.map_or(0, |_| block_bytes).wrapping_neg(),
-        );
-    }
-
-    fn count_large(&self, arena: &Arena<C>, span_bytes: usize, requested_bytes: usize) {
-        self.large_bytes.add(span_bytes as u64);
-        self.large_requested_bytes.add(requested_bytes as u64);
-        arena.publish(span_bytes as u64, requested_bytes as u64);
     }
 
     /// Puts this heap's large blocks on a list from now on, so that
@@ -72,7 +52,7 @@ impl<C: Config> Heap<C> {
         // SAFETY: I3: descriptors are immortal; nobody else frees a block of this heap now.
         while let Some(descriptor) = unsafe { self.large_list.head.get().as_ref() } {
             let block = arena.address_of(arena.granule_of(descriptor));
-            self.free_large(arena, block, descriptor, Some(descriptor.block_bytes.get()));
+            self.free_large(arena, block, descriptor);
         }
         self.lists_large.set(false);
     }
@@ -118,7 +98,7 @@ impl<C: Config> Heap<C> {
                 slab.block_bytes.get()
             }
             Found::Large(descriptor) => {
-                if new_class.is_none() && self.resize_large(arena, descriptor, new_bytes) {
+                if new_class.is_none() && arena.resize_large(descriptor, new_bytes) {
                     self.reallocations_in_place.add(1);
                     return Some(block);
                 }
@@ -127,22 +107,6 @@ impl<C: Config> Heap<C> {
         };
         // SAFETY: forwarded.
         unsafe { self.move_block(arena, &found, block, old_bytes, align, new_bytes, held_bytes) }
-    }
-
-    fn resize_large(&self, arena: &Arena<C>, descriptor: &Descriptor, new_bytes: usize) -> bool {
-        let old_span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
-        let old_bytes = descriptor.block_bytes.get();
-        let fits = new_bytes <= isize::MAX as usize - C::GRANULE_BYTES
-            && arena.resize_large(descriptor, new_bytes);
-        if fits {
-            let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
-            self.count_large(
-                arena,
-                span_bytes.wrapping_sub(old_span_bytes),
-                new_bytes.wrapping_sub(old_bytes),
-            );
-        }
-        fits
     }
 
     /// # Safety

@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 
 use super::{Heap, Shelf};
 use crate::{
-    arena::{Arena, Fresh},
+    arena::{Arena, Fresh, Held},
     backend::{Backend, Capabilities},
     buddy::Span,
     config::{Config, Fault, FaultKind},
@@ -54,8 +54,8 @@ impl<C: Config> Heap<C> {
 
     /// Finds a block of `class`.
     fn refill(&self, arena: &Arena<C>, class: usize) -> Option<Fresh> {
-        let bin = &self.bins[class];
-        let shelf = &self.shelves[class];
+        let bin = self.bin(class);
+        let shelf = self.shelf(class);
         self.misses.add(1);
         loop {
             // SAFETY: I3: descriptors are immortal.
@@ -121,7 +121,7 @@ impl<C: Config> Heap<C> {
 
     fn make_current(&self, slab: &Descriptor, class: usize) {
         slab.place.set(Place::Current);
-        self.bins[class].current.set(slab);
+        self.bin(class).current.set(slab);
         self.watch_current(slab);
     }
 
@@ -141,7 +141,7 @@ impl<C: Config> Heap<C> {
         let class = SizeClass::from_index(class)?;
         let block_bytes = HostClasses::block_bytes(class);
         let granules = (block_bytes * 8).div_ceil(C::GRANULE_BYTES) as u32;
-        let taken = arena.take_span(granules, 1)?;
+        let taken = arena.take_span(granules, 1, Held::default())?;
         // The fast paths learn of new ground here, so that they find its descriptors.
         self.opened_bytes.set(arena.opened_bytes());
         let slab = arena.descriptor(taken.span.granule);
@@ -160,7 +160,7 @@ impl<C: Config> Heap<C> {
         self.release_retained(slab);
         let span = Span { granule: arena.granule_of(slab), granules: slab.granules.get() };
         arena.tag_span(span, tag::FREE);
-        arena.put_span(span);
+        arena.put_span(span, Held::default());
     }
 
     fn release_retained(&self, slab: &Descriptor) {
@@ -183,7 +183,7 @@ impl<C: Config> Heap<C> {
 
     /// Brings a slab, which is parked no more, back into use or gives it back.
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
-        let shelf = &self.shelves[slab.class()];
+        let shelf = self.shelf(slab.class());
         shelf.remove(Place::Full, slab);
         let free = slab.slab.free.count() + slab.gather();
         let others = slab.carved.get() - free;
@@ -207,7 +207,7 @@ impl<C: Config> Heap<C> {
             // A remote free was first: the slab is on its way back, and settled when it arrives.
             Place::Full => slab.slab.tell_after(NEVER),
             Place::Open => {
-                self.shelves[slab.class()].remove(Place::Open, slab);
+                self.shelf(slab.class()).remove(Place::Open, slab);
                 self.release(arena, slab);
             }
             Place::Current if slab.slab.free.count() < slab.carved.get() => {
@@ -226,7 +226,7 @@ impl<C: Config> Heap<C> {
             slab.retained_bytes.set(touched_bytes as u32);
             self.watch_current(slab);
         } else {
-            self.bins[slab.class()].current.set(&raw const NO_SLAB);
+            self.bin(slab.class()).current.set(&raw const NO_SLAB);
             self.release(arena, slab);
         }
     }
@@ -238,7 +238,8 @@ impl<C: Config> Heap<C> {
     pub unsafe fn collect(&self) {
         let Some(arena) = self.arena() else { return };
         self.settle_returned(arena);
-        for (bin, shelf) in self.bins.iter().zip(&self.shelves) {
+        for class in 0..HostClasses::COUNT {
+            let (bin, shelf) = (self.bin(class), self.shelf(class));
             // SAFETY: I3: descriptors are immortal.
             let current = unsafe { &*bin.current.get() };
             if !ptr::eq(current, &NO_SLAB) {
@@ -259,7 +260,7 @@ impl<C: Config> Heap<C> {
                 }
             }
         }
-        for class in 0..self.bins.len() {
+        for class in 0..HostClasses::COUNT {
             self.publish(arena, class);
         }
     }
@@ -271,8 +272,8 @@ impl<C: Config> Heap<C> {
     pub unsafe fn release_all(&self) {
         let Some(arena) = self.arena() else { return };
         self.settle_returned(arena);
-        for class in 0..self.bins.len() {
-            let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
+        for class in 0..HostClasses::COUNT {
+            let (bin, shelf) = (self.bin(class), self.shelf(class));
             let mut slabs =
                 [bin.current.replace(&raw const NO_SLAB), shelf.open.take(), shelf.full.take()];
             if ptr::eq(slabs[0], &raw const NO_SLAB) {
@@ -303,16 +304,15 @@ impl<C: Config> Heap<C> {
 
     /// Tells the arena how this bin's sums have changed.
     pub(super) fn publish(&self, arena: &Arena<C>, class: usize) {
-        let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
+        let (bin, shelf) = (self.bin(class), self.shelf(class));
         let live = bin.allocations.get().wrapping_sub(bin.frees.get());
         let block_bytes =
             SizeClass::from_index(class).map_or(0, |class| HostClasses::block_bytes(class) as u64);
-        let allocated_bytes = live.wrapping_mul(block_bytes);
-        let requested_bytes = bin.requested_bytes.get();
-        arena.publish(
-            allocated_bytes.wrapping_sub(shelf.published_bytes.replace(allocated_bytes)),
-            requested_bytes.wrapping_sub(shelf.published_requested_bytes.replace(requested_bytes)),
-        );
+        let held = Held {
+            allocated_bytes: live.wrapping_mul(block_bytes),
+            requested_bytes: bin.requested_bytes.get(),
+        };
+        arena.publish(held.minus(shelf.published.replace(held)));
     }
 
     /// Hands a slab, which the caller's remote free has unparked, back to this heap. Any thread.
