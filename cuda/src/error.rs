@@ -1,0 +1,142 @@
+//! What can go wrong, with its numbers.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use genesis_mem_core::stats::Snapshot;
+
+use crate::driver::{DevicePtr, DriverError};
+
+/// A request that cannot be served.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// There is not enough memory, after everything free has been collected.
+    OutOfMemory(Box<OutOfMemory>),
+    /// More bytes than an arena can ever hold.
+    TooLarge {
+        /// What was asked for.
+        requested_bytes: u64,
+        /// The most that can be.
+        largest_bytes: u64,
+    },
+    /// More streams, or streams in private pools, than an allocator can tell apart.
+    TooManyStreams {
+        /// How many there can be.
+        most: usize,
+    },
+    /// The driver refused something that is no matter of memory.
+    Driver(DriverError),
+}
+
+/// The state in which a request could not be served.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OutOfMemory {
+    /// Bytes asked for.
+    pub requested_bytes: u64,
+    /// The limit on reserved memory, bytes.
+    pub limit_bytes: u64,
+    /// Memory of the device, bytes.
+    pub device_bytes: u64,
+    /// Bytes of it that nobody holds.
+    pub device_free_bytes: u64,
+    /// Physical memory that the allocator holds, bytes.
+    pub reserved_bytes: u64,
+    /// Bytes of live blocks.
+    pub allocated_bytes: u64,
+    /// The largest free block, bytes.
+    pub largest_free_bytes: u64,
+    /// Everything else.
+    pub snapshot: Snapshot,
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory(error) => error.fmt(f),
+            Self::TooLarge { requested_bytes, largest_bytes } => {
+                write!(f, "cannot allocate {requested_bytes} bytes: the most is {largest_bytes}")
+            }
+            Self::TooManyStreams { most } => write!(
+                f,
+                "more than {most} streams and private pools allocate; share streams or use \
+                 another allocator"
+            ),
+            Self::Driver(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others = self
+            .device_bytes
+            .saturating_sub(self.device_free_bytes)
+            .saturating_sub(self.reserved_bytes);
+        write!(
+            f,
+            "out of device memory: {} bytes requested; {} live in {} reserved of a limit of {}, \
+             largest free block {}; of the device's {} bytes {} are free and {} are held by others",
+            self.requested_bytes,
+            self.allocated_bytes,
+            self.reserved_bytes,
+            self.limit_bytes,
+            self.largest_free_bytes,
+            self.device_bytes,
+            self.device_free_bytes,
+            others
+        )?;
+        if self.requested_bytes <= self.limit_bytes.saturating_sub(self.allocated_bytes) {
+            f.write_str("; live blocks are scattered: free some, or allocate the large ones first")
+        } else {
+            f.write_str("; free some blocks or raise the limit")
+        }
+    }
+}
+
+impl std::error::Error for AllocError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Driver(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<DriverError> for AllocError {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// A free that was refused; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FreeError {
+    /// The block came from another allocator.
+    WrongAllocator {
+        /// Its address.
+        address: DevicePtr,
+    },
+    /// No live block starts here: it was freed before, or never allocated.
+    NotLive {
+        /// The address.
+        address: DevicePtr,
+    },
+}
+
+impl fmt::Display for FreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongAllocator { address } => {
+                write!(f, "the block at {:#x} belongs to another allocator", address.0)
+            }
+            Self::NotLive { address } => {
+                write!(f, "no live block at {:#x}: freed twice, or never allocated", address.0)
+            }
+        }
+    }
+}
+
+impl std::error::Error for FreeError {}

@@ -1,0 +1,78 @@
+//! The front end of one stream: its arena behind a short lock, and the block it hands out.
+#![forbid(unsafe_code)]
+
+use genesis_mem_core::sync::Lock;
+
+use crate::{
+    arena::{Arena, QUANTUM_BYTES},
+    driver::{DevicePtr, StreamId},
+};
+
+/// Which group of blocks a block belongs to. Memory never moves between pools.
+///
+/// Zero is the ordinary pool; others are made by
+/// [`create_pool`](crate::DeviceAllocator::create_pool), for the capture of graphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct PoolId(pub(crate) u32);
+
+/// Streams are told apart by a bit of a word.
+pub(crate) const MAX_STREAMS: usize = 64;
+/// Streams times private pools.
+pub(crate) const MAX_HEAPS: usize = 256;
+
+/// See the module. Never dropped before the allocator.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    pub(crate) index: u32,
+    pub(crate) stream: StreamId,
+    pub(crate) pool: PoolId,
+    /// The stream's bit in masks.
+    pub(crate) bit: u64,
+    /// The first address of the arena.
+    pub(crate) base: DevicePtr,
+    /// How far the arena may grow, quanta.
+    pub(crate) span: u32,
+    pub(crate) arena: Lock<Arena>,
+}
+
+impl Heap {
+    /// The address of a position in the arena.
+    #[inline]
+    pub(crate) fn address(&self, start: u32) -> DevicePtr {
+        DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES)
+    }
+}
+
+/// A piece of device memory: where it is, and what the allocator needs to take it back at once.
+///
+/// Not `Clone`: whoever holds it owns the memory, and [`free`](crate::DeviceAllocator::free)
+/// takes it. Dropping it without that leaks the memory until the allocator goes.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a block that is dropped is never freed; use DeviceBuffer for one that frees itself"]
+pub struct Block {
+    pub(crate) start: DevicePtr,
+    pub(crate) bytes: u64,
+    /// Bits of the streams that use it beside the arena's own.
+    pub(crate) streams: u64,
+    pub(crate) node: u32,
+    /// The heap whose arena it is in, and the one it was allocated for.
+    pub(crate) home: u16,
+    pub(crate) user: u16,
+    /// The allocator it came from.
+    pub(crate) owner: u32,
+}
+
+impl Block {
+    /// The first address; a multiple of 512.
+    #[inline]
+    pub const fn ptr(&self) -> DevicePtr {
+        self.start
+    }
+
+    /// The bytes that were asked for.
+    #[inline]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

@@ -1,0 +1,577 @@
+//! The slow path: what is tried, in which order, when no free block at hand fits.
+//!
+//! 1. Blocks whose streams are through come back (`settle`).
+//! 2. Holes are filled with memory that is still mapped there: no driver call (`reopen`).
+//! 3. Growth, while reserved memory stays close to the peak of live memory (`grow`).
+//! 4. A free block of another stream, for which ours waits on the device (`borrow`).
+//! 5. Own blocks that other streams still use, likewise (`await_pending`).
+//! 6. Wholly free pieces from anywhere, mapped once more behind our last block; what they lack
+//!    is grown, up to the limit (`gather`).
+//! 7. The CPU waits for the device, everything is collected, and 2 to 6 are tried again.
+//!
+//! Arena locks are held for arithmetic only, never during a driver call.
+#![forbid(unsafe_code)]
+
+use std::sync::MutexGuard;
+
+use spin::mutex::SpinMutexGuard;
+
+use crate::{
+    arena::{Arena, QUANTUM_BYTES},
+    bins::NONE,
+    driver::{Driver, DriverError},
+    heap::{Block, Heap},
+    pool::{Batch, Place, Pool, Progress},
+    shared::Shared,
+};
+
+/// A request on its way through the ladder.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) heap: &'a Heap,
+    pub(crate) bytes: u64,
+    pub(crate) len: u32,
+}
+
+/// A wholly free piece: its index, the free node around it, and where it is.
+#[derive(Clone, Copy)]
+struct Free {
+    memory: u32,
+    node: u32,
+    place: Place,
+    len: u32,
+}
+
+/// Arenas of all heaps of one pool, locked.
+type Arenas<'a> = Vec<(&'a Heap, ArenaGuard<'a>)>;
+type ArenaGuard<'a> = SpinMutexGuard<'a, Arena>;
+
+impl<D: Driver> Shared<D> {
+    /// Serves a request that found no free block at hand.
+    pub(crate) fn slow(
+        &self,
+        pool: &mut MutexGuard<'_, Pool<D>>,
+        request: Request<'_>,
+    ) -> Result<Block, Option<DriverError>> {
+        pool.counts.misses += 1;
+        self.settle(pool).map_err(Some)?;
+        if let Some(block) = self.fit(request) {
+            return Ok(block);
+        }
+        match self.climb(pool, request) {
+            Ok(Some(block)) => return Ok(block),
+            Err(error) if !error.is_out_of_memory() => return Err(Some(error)),
+            Ok(None) | Err(_) => {}
+        }
+        pool.counts.retries += 1;
+        pool.counts.cpu_waits += 1;
+        self.synchronize(pool).map_err(Some)?;
+        self.settle(pool).map_err(Some)?;
+        if let Some(block) = self.fit(request) {
+            return Ok(block);
+        }
+        match self.climb(pool, request) {
+            Ok(Some(block)) => Ok(block),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        }
+    }
+
+    /// Steps 2 to 6.
+    fn climb(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+    ) -> Result<Option<Block>, DriverError> {
+        if let Some(block) = self.reopen(pool, request)? {
+            return Ok(Some(block));
+        }
+        let budget = self.budget(pool, request);
+        if pool.reserved_bytes + self.want_bytes(request) <= budget {
+            match self.grow(pool, request, self.want_bytes(request), budget) {
+                Ok(()) => {
+                    if let Some(block) = self.fit(request) {
+                        return Ok(Some(block));
+                    }
+                }
+                Err(error) if !error.is_out_of_memory() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if let Some(block) = self.borrow(pool, request)? {
+            return Ok(Some(block));
+        }
+        if let Some(block) = self.await_pending(pool, request)? {
+            return Ok(Some(block));
+        }
+        self.gather(pool, request, budget)
+    }
+
+    /// Takes a free block at hand.
+    pub(crate) fn fit(&self, request: Request<'_>) -> Option<Block> {
+        let Request { heap, bytes, len } = request;
+        let (node, start) = {
+            let mut arena = heap.arena.lock();
+            let node = arena.alloc(len, bytes)?;
+            (node, arena.node(node).start)
+        };
+        Some(self.block(heap, heap, node, start, bytes))
+    }
+
+    /// Bytes that reserved memory may reach before free memory is gathered instead.
+    fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
+        let (mut live, mut peak, mut active) = (request.bytes, 0, 0);
+        for heap in self.heaps() {
+            let arena = heap.arena.lock();
+            live += arena.sums.requested_bytes;
+            peak = peak.max(arena.sums.requested_peak_bytes);
+            active += u32::from(arena.end() > 0 || heap.index == request.heap.index);
+        }
+        pool.live_peak_bytes = pool.live_peak_bytes.max(peak).max(live);
+        let options = &self.options;
+        let slack =
+            if active > 1 { options.slack_streams_permille } else { options.slack_permille };
+        let budget = pool.budget_bytes(live, slack).min(pool.limit_bytes);
+        budget - budget % self.granule_bytes
+    }
+
+    /// Bytes of physical memory that could be held: the limit, or what the device has left.
+    fn capacity(&self, pool: &Pool<D>) -> Result<u64, DriverError> {
+        let free_bytes = self.driver.memory_info()?.free_bytes;
+        let capacity = pool.limit_bytes.min(pool.reserved_bytes + free_bytes);
+        Ok(capacity - capacity % self.granule_bytes)
+    }
+
+    /// New memory that the request needs behind the last free node.
+    fn want_bytes(&self, request: Request<'_>) -> u64 {
+        let arena = request.heap.arena.lock();
+        let at_hand = arena.free_tail().map_or(0, |node| arena.node(node).len);
+        (u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES)
+            .next_multiple_of(self.granule_bytes)
+    }
+
+    /// Creates `want` bytes and maps them behind the last block, in pieces that are rounded up
+    /// as far as `round_to` reserved bytes.
+    pub(crate) fn grow(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+        mut want: u64,
+        round_to: u64,
+    ) -> Result<(), DriverError> {
+        let piece = self.options.piece_bytes.next_multiple_of(self.granule_bytes);
+        let peak = pool.live_peak_bytes.max(request.bytes);
+        let growth = (peak / 128 / self.granule_bytes * self.granule_bytes)
+            .clamp(self.granule_bytes, self.options.growth_bytes.max(self.granule_bytes));
+        while want > 0 {
+            let bytes = if want >= piece + piece / 2 {
+                piece
+            } else if want < growth && pool.reserved_bytes + growth <= round_to {
+                growth
+            } else {
+                want
+            };
+            self.add_piece(pool, request.heap, bytes)?;
+            want = want.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// Creates a piece and maps it at the end of the arena.
+    fn add_piece(&self, pool: &mut Pool<D>, heap: &Heap, bytes: u64) -> Result<(), DriverError> {
+        let len = (bytes / QUANTUM_BYTES) as u32;
+        let end = heap.arena.lock().end();
+        self.check_span(heap, end, len)?;
+        let id = self.driver.create(bytes)?;
+        if let Err(error) = self.driver.map(heap.address(end), bytes, id) {
+            // The piece is mapped nowhere; if even this fails there is nothing left to try.
+            let _ = self.driver.release(id);
+            return Err(error);
+        }
+        pool.counts.maps += 1;
+        let memory = pool.insert(id, len);
+        let mut arena = heap.arena.lock();
+        let window = arena.append(len, memory);
+        arena.open(window);
+        pool.memory_mut(memory).places.push(Place { heap: heap.index, window });
+        Ok(())
+    }
+
+    fn check_span(&self, heap: &Heap, end: u32, len: u32) -> Result<(), DriverError> {
+        if end.checked_add(len).is_some_and(|end| end <= heap.span) {
+            return Ok(());
+        }
+        let bytes = u64::from(len) * QUANTUM_BYTES;
+        Err(DriverError::OutOfMemory { call: crate::driver::DriverCall::Reserve, bytes })
+    }
+
+    /// Fills holes with memory that is still mapped there and wholly free elsewhere.
+    fn reopen(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+    ) -> Result<Option<Block>, DriverError> {
+        let (block, waits) = {
+            let mut arenas = self.arenas(request.heap);
+            let own = self.position(&arenas, request.heap);
+            if arenas[own].1.holes().next().is_none() {
+                return Ok(None);
+            }
+            let free = self.free_pieces(pool, &arenas);
+            let Some(run) = best_run(&arenas[own], &free, request.len) else {
+                return Ok(None);
+            };
+            let mut waits = 0;
+            for (memory, window) in run {
+                let from = pool.memory(memory).place();
+                waits |= self.close(pool, &mut arenas, from);
+                let to = Place { heap: request.heap.index, window };
+                let piece = pool.memory_mut(memory);
+                piece.current =
+                    piece.places.iter().position(|place| *place == to).expect("a window");
+                arenas[own].1.open(window);
+                pool.counts.moves += 1;
+                pool.counts.moves_back += 1;
+            }
+            let arena = &mut arenas[own].1;
+            let node = arena.alloc(request.len, request.bytes).expect("the run is long enough");
+            (
+                self.block(request.heap, request.heap, node, arena.node(node).start, request.bytes),
+                waits,
+            )
+        };
+        self.wait_for(pool, request.heap, waits)?;
+        Ok(Some(block))
+    }
+
+    /// Takes a free block of another stream; ours waits for it on the device.
+    fn borrow(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+    ) -> Result<Option<Block>, DriverError> {
+        let Request { heap, bytes, len } = request;
+        let others = self.heaps().filter(|h| h.pool == heap.pool && h.index != heap.index);
+        let fitting = others.filter_map(|h| Some((h.arena.lock().best_fit(len)?.1, h)));
+        let Some((_, home)) = fitting.min_by_key(|(len, home)| (*len, home.index)) else {
+            return Ok(None);
+        };
+        let (node, start, stamp) = {
+            let mut arena = home.arena.lock();
+            // Another thread may have been quicker; then there is simply nothing to borrow.
+            let Some(node) = arena.alloc(len, bytes) else { return Ok(None) };
+            let entry = arena.node(node);
+            (node, entry.start, entry.stamp)
+        };
+        pool.counts.borrows += 1;
+        let block = self.block(home, heap, node, start, bytes);
+        let waits = if self.is_passed(pool, home, stamp) { 0 } else { home.bit };
+        self.wait_for(pool, heap, waits)?;
+        Ok(Some(block))
+    }
+
+    /// Makes our stream wait for those that still use blocks of our arena, and takes these back.
+    fn await_pending(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+    ) -> Result<Option<Block>, DriverError> {
+        let heap = request.heap;
+        let mut waits = 0;
+        let mut nodes: Vec<u32> = Vec::new();
+        for batch in &mut pool.batches {
+            batch.nodes.retain(|&(home, node, mask)| {
+                if home == heap.index {
+                    waits |= mask;
+                    nodes.push(node);
+                }
+                home != heap.index
+            });
+        }
+        {
+            let mut arena = heap.arena.lock();
+            for (node, mask) in std::mem::take(&mut arena.pending) {
+                waits |= mask;
+                nodes.push(node);
+            }
+        }
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        self.wait_for(pool, heap, waits & !heap.bit)?;
+        {
+            let mut arena = heap.arena.lock();
+            nodes.into_iter().for_each(|node| arena.settle(node));
+        }
+        Ok(self.fit(request))
+    }
+
+    /// Maps wholly free pieces once more, behind our last block, with new ones as far as the
+    /// budget goes, and beyond it as far as the free pieces do not suffice.
+    fn gather(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+        budget: u64,
+    ) -> Result<Option<Block>, DriverError> {
+        let heap = request.heap;
+        let capacity = self.capacity(pool)?;
+        let fresh;
+        let mut waits = 0;
+        let mut moved: Vec<(u32, Place, u32, u32)> = Vec::new();
+        {
+            let mut arenas = self.arenas(heap);
+            let own = self.position(&arenas, heap);
+            let tail = arenas[own].1.free_tail();
+            let at_hand = tail.map_or(0, |node| arenas[own].1.node(node).len);
+            let short = u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES;
+            let want = short.next_multiple_of(self.granule_bytes);
+            let free = self.free_pieces(pool, &arenas);
+            let mut movable: Vec<Free> = free.into_iter().flatten().collect();
+            movable.retain(|piece| piece.place.heap != heap.index || Some(piece.node) != tail);
+            let movable_bytes = movable.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
+            let lacking = want.saturating_sub(movable_bytes * QUANTUM_BYTES);
+            let affordable = budget.min(capacity).saturating_sub(pool.reserved_bytes);
+            fresh = affordable.min(want).max(lacking);
+            if pool.reserved_bytes + fresh > capacity {
+                return Ok(None);
+            }
+            let pieces = choose(movable, want - fresh, heap.index);
+            let end = arenas[own].1.end();
+            let len = pieces.iter().map(|piece| piece.len).sum();
+            self.check_span(heap, end, len)?;
+            for piece in pieces {
+                waits |= self.close(pool, &mut arenas, piece.place);
+                let window = arenas[own].1.append(piece.len, piece.memory);
+                let start = arenas[own].1.windows()[window as usize].start;
+                moved.push((piece.memory, piece.place, window, start));
+            }
+        }
+        self.wait_for(pool, heap, waits)?;
+        let mut failed = None;
+        for (memory, from, window, start) in moved {
+            let (id, bytes) = (pool.memory(memory).id, pool.memory(memory).bytes());
+            if failed.is_none() {
+                failed = self.driver.map(heap.address(start), bytes, id).err();
+            }
+            if failed.is_some() {
+                heap.arena.lock().unmap(window);
+                self.heap_at(from.heap).arena.lock().open(from.window);
+                continue;
+            }
+            pool.counts.maps += 1;
+            pool.counts.moves += 1;
+            let piece = pool.memory_mut(memory);
+            piece.current = piece.places.len();
+            piece.places.push(Place { heap: heap.index, window });
+            heap.arena.lock().open(window);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if fresh > 0 {
+            self.grow(pool, request, fresh, 0)?;
+        }
+        Ok(self.fit(request))
+    }
+
+    /// Closes a window; returns the bit of its stream if that may still use it.
+    fn close(&self, pool: &Pool<D>, arenas: &mut Arenas<'_>, place: Place) -> u64 {
+        let (heap, arena) = arenas
+            .iter_mut()
+            .find(|(heap, _)| heap.index == place.heap)
+            .expect("pieces stay within their pool");
+        let stamp = arena.close(place.window);
+        if self.is_passed(pool, heap, stamp) { 0 } else { heap.bit }
+    }
+
+    /// All wholly free pieces, by index.
+    fn free_pieces(&self, pool: &Pool<D>, arenas: &Arenas<'_>) -> Vec<Option<Free>> {
+        let mut free = vec![None; pool.memories.len()];
+        let min = (self.granule_bytes / QUANTUM_BYTES) as u32;
+        for (heap, arena) in arenas {
+            arena.for_each_free_window(min, |node, window| {
+                let crate::arena::Window { len, memory, .. } = arena.windows()[window as usize];
+                let place = Place { heap: heap.index, window };
+                free[memory as usize] = Some(Free { memory, node, place, len });
+            });
+        }
+        free
+    }
+
+    /// Locks the arenas of all heaps of the same pool, in order of their index.
+    fn arenas(&self, heap: &Heap) -> Arenas<'_> {
+        let pool = heap.pool;
+        self.heaps().filter(|h| h.pool == pool).map(|h| (h, h.arena.lock())).collect()
+    }
+
+    fn position(&self, arenas: &Arenas<'_>, heap: &Heap) -> usize {
+        arenas.iter().position(|(h, _)| h.index == heap.index).expect("a heap is in its pool")
+    }
+
+    /// Makes the stream of `heap` wait, on the device, for the present end of other streams.
+    fn wait_for(&self, pool: &mut Pool<D>, heap: &Heap, streams: u64) -> Result<(), DriverError> {
+        for index in bits(streams & !heap.bit) {
+            let fence = self.driver.record(pool.streams[index])?;
+            self.driver.wait(heap.stream, &fence)?;
+            pool.counts.stream_waits += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether everything freed in `heap` up to `stamp` is known to be out of use.
+    pub(crate) fn is_passed(&self, pool: &Pool<D>, heap: &Heap, stamp: u32) -> bool {
+        let progress = &pool.progress[heap.index as usize];
+        progress.passed.wrapping_sub(stamp) as i32 >= 0
+    }
+
+    /// Records fences for what was freed since, asks the earlier ones, and takes back what they
+    /// let go.
+    pub(crate) fn settle(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        let mut nodes = Vec::new();
+        for heap in self.heaps() {
+            let pending = std::mem::take(&mut heap.arena.lock().pending);
+            nodes.extend(pending.into_iter().map(|(node, mask)| (heap.index, node, mask)));
+        }
+        if !nodes.is_empty() {
+            let mask = nodes.iter().fold(0, |mask, (.., streams)| mask | streams);
+            let fences = bits(mask).map(|index| self.driver.record(pool.streams[index]));
+            match fences.collect() {
+                Ok(fences) => pool.batches.push_back(Batch { fences, nodes }),
+                Err(error) => {
+                    for (heap, node, mask) in nodes {
+                        self.heap_at(heap).arena.lock().pending.push((node, mask));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        while let Some(batch) = pool.batches.front_mut() {
+            while let Some(fence) = batch.fences.last() {
+                if !self.driver.is_passed(fence)? {
+                    break;
+                }
+                batch.fences.pop();
+            }
+            if !batch.fences.is_empty() {
+                break;
+            }
+            for (heap, node, _) in pool.batches.pop_front().expect("looked at above").nodes {
+                self.heap_at(heap).arena.lock().settle(node);
+            }
+        }
+        self.advance(pool)
+    }
+
+    /// Learns how far each stream is, where there are several.
+    fn advance(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        if self.heaps().count() < 2 {
+            return Ok(());
+        }
+        for heap in self.heaps() {
+            let clock = heap.arena.lock().clock;
+            let Progress { fence, passed } = &mut pool.progress[heap.index as usize];
+            if let Some((pending, stamp)) = fence
+                && self.driver.is_passed(pending)?
+            {
+                (*passed, *fence) = (*stamp, None);
+            }
+            if fence.is_none() && *passed != clock {
+                let new = self.driver.record(heap.stream)?;
+                if self.driver.is_passed(&new)? {
+                    *passed = clock;
+                } else {
+                    *fence = Some((new, clock));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits on the CPU for every stream that has a heap.
+    pub(crate) fn synchronize(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        let clocks: Vec<u32> = self.heaps().map(|heap| heap.arena.lock().clock).collect();
+        for &stream in &pool.streams {
+            self.driver.synchronize(stream)?;
+        }
+        for (progress, clock) in pool.progress.iter_mut().zip(clocks) {
+            *progress = Progress { fence: None, passed: clock };
+        }
+        Ok(())
+    }
+}
+
+/// The windows to open in own holes so that the request fits, moving the fewest bytes.
+fn best_run(
+    own: &(&Heap, ArenaGuard<'_>),
+    free: &[Option<Free>],
+    need: u32,
+) -> Option<Vec<(u32, u32)>> {
+    let (heap, arena) = own;
+    let mut best: Option<(u32, core::ops::Range<usize>)> = None;
+    for hole in arena.holes() {
+        let (before, after) = arena.free_neighbours(hole);
+        let len_of = |node: Option<u32>| node.map_or(0, |node| arena.node(node).len);
+        let range = arena.windows_in(arena.node(hole).start, arena.node(hole).end());
+        let usable = |index: usize| {
+            let memory = arena.windows()[index].memory;
+            let piece = if memory == NONE { None } else { free[memory as usize] };
+            piece.is_some_and(|piece| {
+                let beside = Some(piece.node) == before || Some(piece.node) == after;
+                piece.place.heap != heap.index || !beside
+            })
+        };
+        for first in range.clone() {
+            let mut have = if first == range.start { len_of(before) } else { 0 };
+            let mut moved = 0;
+            for last in first..range.end {
+                let twice = (first..last)
+                    .any(|i| arena.windows()[i].memory == arena.windows()[last].memory);
+                if !usable(last) || twice {
+                    break;
+                }
+                moved += arena.windows()[last].len;
+                have += arena.windows()[last].len;
+                let behind = if last + 1 == range.end { len_of(after) } else { 0 };
+                if best.as_ref().is_some_and(|(least, _)| moved >= *least) {
+                    break;
+                }
+                if have + behind >= need {
+                    best = Some((moved, first..last + 1));
+                    break;
+                }
+            }
+        }
+    }
+    let (_, run) = best?;
+    Some(run.map(|i| (arena.windows()[i].memory, i as u32)).collect())
+}
+
+/// The fewest pieces that hold `short_bytes`: one that is large enough, the smallest such, or
+/// else the largest and so on. All of them where they are too small together.
+fn choose(mut free: Vec<Free>, short_bytes: u64, own: u32) -> Vec<Free> {
+    free.sort_by_key(|piece| (piece.len, piece.place.heap != own, piece.place.window));
+    let mut short = short_bytes.div_ceil(QUANTUM_BYTES);
+    let mut chosen = Vec::new();
+    while short > 0 {
+        if let Some(enough) = free.iter().position(|piece| u64::from(piece.len) >= short) {
+            chosen.push(free.remove(enough));
+            break;
+        }
+        let Some(largest) = free.pop() else { break };
+        short -= u64::from(largest.len);
+        chosen.push(largest);
+    }
+    chosen
+}
+
+/// The positions of the bits set in `mask`.
+pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let bit = mask.trailing_zeros();
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            bit as usize
+        })
+    })
+}

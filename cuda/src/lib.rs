@@ -1,0 +1,22 @@
+//! A caching allocator for GPU memory on CUDA's virtual memory management.
+pub mod allocator;
+mod arena;
+mod bins;
+mod collect;
+pub mod driver;
+pub mod error;
+mod heap;
+mod ladder;
+mod options;
+mod pool;
+#[cfg(feature = "replay")]
+pub mod replay;
+mod shared;
+pub mod sim;
+mod stats;
+
+pub use allocator::DeviceAllocator;
+pub use error::{AllocError, FreeError, OutOfMemory};
+pub use heap::{Block, PoolId};
+pub use options::Options;
+pub use pool::Counts;

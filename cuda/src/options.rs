@@ -1,0 +1,42 @@
+//! What can be set when an allocator is built; every default is one for all programs.
+#![forbid(unsafe_code)]
+
+/// Options of a [`DeviceAllocator`](crate::DeviceAllocator).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The most physical memory to hold, as a share of the device.
+    pub memory_fraction: f64,
+    /// The most physical memory to hold, bytes; `u64::MAX` for what the fraction says.
+    pub limit_bytes: u64,
+    /// The most free memory to keep, bytes; what is beyond is given back by garbage collection.
+    pub cache_bytes: u64,
+    /// Reserved memory may exceed the peak of live memory by this much, in thousandths, before
+    /// free memory is gathered from elsewhere instead of growing.
+    pub slack_permille: u32,
+    /// The same where several streams allocate: memory of one can serve another only if it
+    /// waits, so independence is worth more memory.
+    pub slack_streams_permille: u32,
+    /// The largest piece of physical memory, bytes. Large pieces need fewer driver calls; small
+    /// ones are wholly free more often, and only those can move.
+    pub piece_bytes: u64,
+    /// Growth is rounded up to this many bytes where the slack allows.
+    pub growth_bytes: u64,
+    /// Addresses to set aside for a stream, bytes.
+    pub span_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            memory_fraction: 1.0,
+            limit_bytes: u64::MAX,
+            cache_bytes: u64::MAX,
+            slack_permille: 17,
+            slack_streams_permille: 50,
+            piece_bytes: 24 << 20,
+            growth_bytes: 8 << 20,
+            span_bytes: 1 << 40,
+        }
+    }
+}

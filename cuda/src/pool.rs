@@ -1,0 +1,149 @@
+//! The physical side: which pieces of memory there are, where each is mapped, and what is waited
+//! for. One per allocator, behind the lock of the slow path.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use crate::{
+    arena::QUANTUM_BYTES,
+    driver::{Driver, PhysicalId},
+};
+
+/// A window: the heap it is in, and its index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) heap: u32,
+    pub(crate) window: u32,
+}
+
+/// One piece of physical memory. Its bytes are usable at `places[current]` alone.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) id: PhysicalId,
+    pub(crate) len: u32,
+    pub(crate) current: usize,
+    pub(crate) places: Vec<Place>,
+}
+
+impl Memory {
+    pub(crate) fn place(&self) -> Place {
+        self.places[self.current]
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.len) * QUANTUM_BYTES
+    }
+}
+
+/// Freed blocks that become reusable once all of `fences` are passed.
+pub(crate) struct Batch<F> {
+    pub(crate) fences: Vec<F>,
+    /// Heap, node, and the streams that may still use it.
+    pub(crate) nodes: Vec<(u32, u32, u64)>,
+}
+
+/// How far a stream is known to be, by the clock of its arena.
+pub(crate) struct Progress<F> {
+    /// A fence on the way, and the clock when it was recorded.
+    pub(crate) fence: Option<(F, u32)>,
+    /// Everything freed up to here is no longer in use.
+    pub(crate) passed: u32,
+}
+
+/// Counts of the slow path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Mappings of physical memory made.
+    pub maps: u64,
+    /// Mappings taken away.
+    pub unmaps: u64,
+    /// Pieces of physical memory created.
+    pub creates: u64,
+    /// Pieces given back.
+    pub releases: u64,
+    /// Pieces that moved to another address.
+    pub moves: u64,
+    /// Of these, moves back to an address where the piece was still mapped: without a call.
+    pub moves_back: u64,
+    /// Blocks taken from another stream's arena.
+    pub borrows: u64,
+    /// Times that a stream was made to wait for another, on the device.
+    pub stream_waits: u64,
+    /// Times that the CPU waited for the device, because memory was short.
+    pub cpu_waits: u64,
+    /// Times that everything free was collected before a request was given up or served.
+    pub retries: u64,
+    /// Allocations that found no free block at hand.
+    pub misses: u64,
+    /// Requests that failed.
+    pub failures: u64,
+}
+
+/// See the module.
+pub(crate) struct Pool<D: Driver> {
+    pub(crate) memories: Vec<Option<Memory>>,
+    pub(crate) reserved_bytes: u64,
+    pub(crate) reserved_peak_bytes: u64,
+    pub(crate) live_peak_bytes: u64,
+    pub(crate) limit_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) batches: VecDeque<Batch<D::Fence>>,
+    pub(crate) progress: Vec<Progress<D::Fence>>,
+    pub(crate) streams: Vec<crate::driver::StreamId>,
+    pub(crate) pools: u32,
+    pub(crate) counts: Counts,
+}
+
+impl<D: Driver> Pool<D> {
+    pub(crate) fn new(limit_bytes: u64, cache_bytes: u64) -> Self {
+        Self {
+            memories: Vec::new(),
+            reserved_bytes: 0,
+            reserved_peak_bytes: 0,
+            live_peak_bytes: 0,
+            limit_bytes,
+            cache_bytes,
+            batches: VecDeque::new(),
+            progress: Vec::new(),
+            streams: Vec::new(),
+            pools: 1,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn memory(&self, index: u32) -> &Memory {
+        self.memories[index as usize].as_ref().expect("a mapped piece exists")
+    }
+
+    pub(crate) fn memory_mut(&mut self, index: u32) -> &mut Memory {
+        self.memories[index as usize].as_mut().expect("a mapped piece exists")
+    }
+
+    /// Takes note of a new piece, which is mapped nowhere yet.
+    pub(crate) fn insert(&mut self, id: PhysicalId, len: u32) -> u32 {
+        let memory = Memory { id, len, current: 0, places: Vec::with_capacity(1) };
+        self.reserved_bytes += memory.bytes();
+        self.reserved_peak_bytes = self.reserved_peak_bytes.max(self.reserved_bytes);
+        self.counts.creates += 1;
+        match self.memories.iter().position(Option::is_none) {
+            Some(index) => {
+                self.memories[index] = Some(memory);
+                index as u32
+            }
+            None => {
+                self.memories.push(Some(memory));
+                self.memories.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Bytes that reserved memory may reach while free memory can be gathered instead.
+    ///
+    /// Beside the slack there are 8 MiB, or 1/64 of a small program's peak, without which the
+    /// granule would make every growth of a small program a search.
+    pub(crate) fn budget_bytes(&self, live_bytes: u64, slack_permille: u32) -> u64 {
+        let peak = self.live_peak_bytes.max(live_bytes);
+        peak + peak / 1000 * u64::from(slack_permille) + (peak / 64).min(8 << 20)
+    }
+}

@@ -1,0 +1,241 @@
+//! What all handles on one allocator share: the driver, the heaps and the pool.
+#![forbid(unsafe_code)]
+
+use std::sync::{
+    Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+use genesis_mem_core::sync::Lock;
+
+use crate::{
+    arena::{Arena, QUANTUM_BYTES},
+    driver::{Driver, DriverError, StreamId},
+    error::{AllocError, FreeError, OutOfMemory},
+    heap::{Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
+    ladder::Request,
+    options::Options,
+    pool::{Pool, Progress},
+};
+
+/// Called when a request cannot be served, with the bytes asked for. Returns whether it made
+/// memory free, so that the request is worth another try.
+pub(crate) type OomCallback = Box<dyn Fn(u64) -> bool + Send + Sync>;
+
+/// Tells blocks of different allocators apart.
+static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
+
+/// See the module.
+pub(crate) struct Shared<D: Driver> {
+    pub(crate) driver: D,
+    pub(crate) options: Options,
+    pub(crate) granule_bytes: u64,
+    pub(crate) device_bytes: u64,
+    owner: u32,
+    heaps: Box<[OnceLock<Heap>; MAX_HEAPS]>,
+    /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
+    heap_count: AtomicUsize,
+    pool: Mutex<Pool<D>>,
+    pub(crate) oom: Mutex<Option<OomCallback>>,
+}
+
+impl<D: Driver> Shared<D> {
+    pub(crate) fn new(driver: D, options: Options) -> Result<Self, DriverError> {
+        let device_bytes = driver.memory_info()?.total_bytes;
+        let fraction_bytes = (device_bytes as f64 * options.memory_fraction) as u64;
+        let limit_bytes = options.limit_bytes.min(fraction_bytes);
+        Ok(Self {
+            granule_bytes: driver.granularity_bytes(),
+            device_bytes,
+            owner: NEXT_OWNER.fetch_add(1, Ordering::Relaxed),
+            heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
+            heap_count: AtomicUsize::new(0),
+            pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
+            oom: Mutex::new(None),
+            driver,
+            options,
+        })
+    }
+
+    /// The pool. A panic under the lock leaves only counts behind, so poison is no reason to
+    /// stop.
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<D>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All heaps there are.
+    #[inline]
+    pub(crate) fn heaps(&self) -> impl Iterator<Item = &Heap> + Clone {
+        // Acquire pairs with the release in `add_heap`: every counted heap is set.
+        let count = self.heap_count.load(Ordering::Acquire);
+        self.heaps[..count].iter().filter_map(OnceLock::get)
+    }
+
+    #[inline]
+    pub(crate) fn heap_at(&self, index: u32) -> &Heap {
+        self.heaps[index as usize].get().expect("heaps are numbered in order")
+    }
+
+    /// The heap of `stream` in `pool`, made on first use.
+    #[inline]
+    pub(crate) fn heap(&self, stream: StreamId, pool: PoolId) -> Result<&Heap, AllocError> {
+        match self.heaps().find(|heap| heap.stream == stream && heap.pool == pool) {
+            Some(heap) => Ok(heap),
+            None => self.add_heap(stream, pool),
+        }
+    }
+
+    #[cold]
+    fn add_heap(&self, stream: StreamId, id: PoolId) -> Result<&Heap, AllocError> {
+        let mut pool = self.pool();
+        if let Some(heap) = self.heaps().find(|heap| heap.stream == stream && heap.pool == id) {
+            return Ok(heap);
+        }
+        let index = self.heap_count.load(Ordering::Relaxed);
+        if index == MAX_HEAPS {
+            return Err(AllocError::TooManyStreams { most: MAX_HEAPS });
+        }
+        let bit = 1 << self.stream_index(&mut pool, stream)?;
+        let bytes = self.options.span_bytes.next_multiple_of(self.granule_bytes);
+        let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
+        let base = self.driver.reserve(bytes)?;
+        let span = (bytes / QUANTUM_BYTES) as u32;
+        let arena = Lock::new(Arena::new());
+        let heap = Heap { index: index as u32, stream, pool: id, bit, base, span, arena };
+        pool.progress.push(Progress { fence: None, passed: 0 });
+        let heap = self.heaps[index].get_or_init(|| heap);
+        self.heap_count.store(index + 1, Ordering::Release);
+        Ok(heap)
+    }
+
+    /// The bit number of a stream, which it keeps.
+    fn stream_index(&self, pool: &mut Pool<D>, stream: StreamId) -> Result<usize, AllocError> {
+        if let Some(index) = pool.streams.iter().position(|&known| known == stream) {
+            return Ok(index);
+        }
+        if pool.streams.len() == MAX_STREAMS {
+            return Err(AllocError::TooManyStreams { most: MAX_STREAMS });
+        }
+        pool.streams.push(stream);
+        Ok(pool.streams.len() - 1)
+    }
+
+    /// The bit of a stream, whether it allocates or not.
+    pub(crate) fn stream_bit(&self, stream: StreamId) -> Result<u64, AllocError> {
+        if let Some(heap) = self.heaps().find(|heap| heap.stream == stream) {
+            return Ok(heap.bit);
+        }
+        Ok(1 << self.stream_index(&mut self.pool(), stream)?)
+    }
+
+    /// The block that `node` of `home` is, for use on the stream of `user`.
+    #[inline]
+    pub(crate) fn block(
+        &self,
+        home: &Heap,
+        user: &Heap,
+        node: u32,
+        start: u32,
+        bytes: u64,
+    ) -> Block {
+        Block {
+            start: home.address(start),
+            bytes,
+            streams: user.bit & !home.bit,
+            node,
+            home: home.index as u16,
+            user: user.index as u16,
+            owner: self.owner,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn alloc(
+        &self,
+        bytes: u64,
+        stream: StreamId,
+        pool: PoolId,
+    ) -> Result<Block, AllocError> {
+        let heap = self.heap(stream, pool)?;
+        let len = bytes.max(1).div_ceil(QUANTUM_BYTES);
+        if len >= u64::from(heap.span) {
+            let largest_bytes = u64::from(heap.span) * QUANTUM_BYTES;
+            return Err(AllocError::TooLarge { requested_bytes: bytes, largest_bytes });
+        }
+        let request = Request { heap, bytes, len: len as u32 };
+        match self.fit(request) {
+            Some(block) => Ok(block),
+            None => self.alloc_slow(request),
+        }
+    }
+
+    #[cold]
+    fn alloc_slow(&self, request: Request<'_>) -> Result<Block, AllocError> {
+        loop {
+            let failed = match self.slow(&mut self.pool(), request) {
+                Ok(block) => return Ok(block),
+                Err(failed) => failed,
+            };
+            if let Some(error) = failed
+                && !error.is_out_of_memory()
+            {
+                return Err(AllocError::Driver(error));
+            }
+            // Without the pool's lock, since the callback frees blocks or even allocates.
+            let callback = self.oom.lock().unwrap_or_else(PoisonError::into_inner);
+            if !callback.as_ref().is_some_and(|freed_some| freed_some(request.bytes)) {
+                return Err(self.out_of_memory(request.bytes));
+            }
+        }
+    }
+
+    fn out_of_memory(&self, requested_bytes: u64) -> AllocError {
+        self.pool().counts.failures += 1;
+        let snapshot = self.snapshot();
+        let device_free_bytes = self.driver.memory_info().map_or(0, |info| info.free_bytes);
+        AllocError::OutOfMemory(Box::new(OutOfMemory {
+            requested_bytes,
+            limit_bytes: snapshot.limit_bytes,
+            device_bytes: self.device_bytes,
+            device_free_bytes,
+            reserved_bytes: snapshot.reserved_bytes.current,
+            allocated_bytes: snapshot.allocated_bytes.current,
+            largest_free_bytes: snapshot.largest_free_bytes,
+            snapshot,
+        }))
+    }
+
+    /// Takes a block back.
+    #[inline]
+    pub(crate) fn free(&self, block: Block) -> Result<(), FreeError> {
+        if block.owner != self.owner {
+            return Err(FreeError::WrongAllocator { address: block.start });
+        }
+        let heap = self.heap_at(u32::from(block.home));
+        let start = ((block.start.0 - heap.base.0) / QUANTUM_BYTES) as u32;
+        let mut arena = heap.arena.lock();
+        if !arena.is_live(block.node, start) {
+            return Err(FreeError::NotLive { address: block.start });
+        }
+        match block.streams & !heap.bit {
+            0 => arena.free(block.node),
+            others => arena.free_pending(block.node, others),
+        };
+        Ok(())
+    }
+
+    /// Whether the block could be made to hold `bytes` where it is.
+    pub(crate) fn extend(&self, block: &mut Block, bytes: u64) -> bool {
+        let heap = self.heap_at(u32::from(block.home));
+        let Ok(len) = u32::try_from(bytes.max(1).div_ceil(QUANTUM_BYTES)) else { return false };
+        // What lies behind a borrowed block is in another stream's order.
+        if block.home != block.user || block.owner != self.owner {
+            return false;
+        }
+        let extended = heap.arena.lock().extend(block.node, len, bytes);
+        if extended {
+            block.bytes = bytes;
+        }
+        extended
+    }
+}
