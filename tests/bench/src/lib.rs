@@ -4,9 +4,12 @@
 //! its own with its own `#[global_allocator]` (`src/rivals`); it runs one case in a fresh process
 //! and prints one line of JSON ([`rival`]). `compare` (`src/compare`) runs the binaries in turn and
 //! puts their figures side by side.
+//! Workloads for whole processes, which take an allocator by `LD_PRELOAD`, are in [`stress`].
 
 pub mod block;
 pub mod cases;
+pub mod extras;
 pub mod meter;
 pub mod random;
 pub mod rival;
+pub mod stress;

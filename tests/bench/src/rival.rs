@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::Case;
+use crate::extras;
 use crate::meter::Measured;
 
 /// What a rival's binary prints.
@@ -21,37 +22,48 @@ pub struct Report {
     pub measured: Measured,
 }
 
-/// Runs the case that the command line names, on `alloc`, the process's global allocator.
+/// Does what the command line says, on `alloc`, the process's global allocator.
 ///
 /// Arguments are read by hand: a parser would add to the memory and the start-up that are measured.
 pub fn main<A: GlobalAlloc + Sync>(allocator: &str, alloc: &'static A) -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let cases = Case::<A>::all();
-    let (name, operations) = match arguments[..] {
+    let answer = match arguments[..] {
         ["list"] => {
-            cases.iter().for_each(|case| println!("{}", case.name));
-            return ExitCode::SUCCESS;
+            Ok(Case::<A>::all().iter().map(|case| case.name).collect::<Vec<_>>().join("\n"))
         }
-        ["run", name] => (name, None),
-        ["run", name, "--operations", count] => (name, Some(count)),
-        _ => return usage(allocator, "no such command"),
+        ["run", name] => run(allocator, alloc, name, None),
+        ["run", name, "--operations", count] => run(allocator, alloc, name, Some(count)),
+        ["idle"] => Ok(json(&extras::idle(alloc))),
+        ["scaling"] => Ok(json(&extras::scaling(alloc))),
+        _ => Err("no such command"),
     };
-    let Some(case) = cases.into_iter().find(|case| case.name == name) else {
-        return usage(allocator, "no such case");
-    };
-    let Ok(operations) = operations.map_or(Ok(case.operations), str::parse) else {
-        return usage(allocator, "operations must be a number");
-    };
-    let measured = (case.run)(alloc, operations);
-    let report = Report { case: case.name.into(), allocator: allocator.into(), measured };
-    println!("{}", serde_json::to_string(&report).expect("a report can be written"));
-    ExitCode::SUCCESS
+    match answer {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("bench-{allocator}: {problem}");
+            eprintln!("usage: bench-{allocator} list|run CASE [--operations COUNT]|idle|scaling");
+            ExitCode::from(2)
+        }
+    }
 }
 
-fn usage(allocator: &str, problem: &str) -> ExitCode {
-    eprintln!("bench-{allocator}: {problem}");
-    eprintln!("usage: bench-{allocator} list");
-    eprintln!("       bench-{allocator} run CASE [--operations COUNT]");
-    ExitCode::from(2)
+fn run<A: GlobalAlloc + Sync>(
+    allocator: &str,
+    alloc: &'static A,
+    name: &str,
+    operations: Option<&str>,
+) -> Result<String, &'static str> {
+    let case = Case::<A>::all().into_iter().find(|case| case.name == name);
+    let case = case.ok_or("no such case")?;
+    let operations = operations.map_or(Ok(case.operations), str::parse);
+    let measured = (case.run)(alloc, operations.map_err(|_| "the count must be a number")?);
+    Ok(json(&Report { case: name.into(), allocator: allocator.into(), measured }))
+}
+
+fn json(result: &impl Serialize) -> String {
+    serde_json::to_string(result).expect("a result can be written")
 }

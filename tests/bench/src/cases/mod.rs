@@ -9,6 +9,7 @@ mod working_set;
 
 use std::alloc::GlobalAlloc;
 
+pub(crate) use self::working_set::{WorkingSet, up_to_1_kib};
 use crate::meter::Measured;
 
 /// The time unit that suits a case's figures.

@@ -24,7 +24,7 @@ pub(super) fn small_1m<A: GlobalAlloc>(alloc: &A, pairs: u64) -> Measured {
 }
 
 /// 8 B to 1 KiB, small sizes common.
-pub(super) fn up_to_1_kib(random: &mut Random) -> usize {
+pub(crate) fn up_to_1_kib(random: &mut Random) -> usize {
     random.size(10)
 }
 
@@ -46,7 +46,7 @@ fn measure<A: GlobalAlloc>(
 }
 
 /// Live blocks of random sizes.
-pub(super) struct WorkingSet<'a, A: GlobalAlloc, S> {
+pub(crate) struct WorkingSet<'a, A: GlobalAlloc, S> {
     alloc: &'a A,
     size: S,
     random: Random,
@@ -55,7 +55,7 @@ pub(super) struct WorkingSet<'a, A: GlobalAlloc, S> {
 
 impl<'a, A: GlobalAlloc, S: Fn(&mut Random) -> usize> WorkingSet<'a, A, S> {
     /// Allocates `live` blocks, each as large as `size` says.
-    pub(super) fn new(alloc: &'a A, live: usize, size: S, seed: u64) -> Self {
+    pub(crate) fn new(alloc: &'a A, live: usize, size: S, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut blocks = Vec::with_capacity(live);
         blocks.extend((0..live).map(|_| Block::take(alloc, size(&mut random))));
@@ -64,7 +64,7 @@ impl<'a, A: GlobalAlloc, S: Fn(&mut Random) -> usize> WorkingSet<'a, A, S> {
 
     /// Frees `count` random blocks, and allocates another for each.
     #[inline]
-    pub(super) fn replace(&mut self, count: u64) {
+    pub(crate) fn replace(&mut self, count: u64) {
         for _ in 0..count {
             let place = self.random.below(self.blocks.len() as u32) as usize;
             let new = Block::take(self.alloc, (self.size)(&mut self.random));

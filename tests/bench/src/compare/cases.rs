@@ -2,7 +2,6 @@
 
 use std::alloc::System;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use genesis_mem_bench::cases::Case;
@@ -10,8 +9,8 @@ use genesis_mem_bench::rival::Report;
 use glob::Pattern;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::child::{self, WarmMemory};
-use crate::rivals::{Choice, Rival};
+use crate::child::WarmMemory;
+use crate::rivals::Choice;
 use crate::rows::{Row, Sink};
 use crate::{Output, machine, report};
 
@@ -59,7 +58,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 bar.set_message(format!("round {round}: {} on {}", case.name, rival.name));
                 let operations = (case.operations / arguments.divide.max(1)).max(1);
                 warm.prepare().context("there is too little memory for this case")?;
-                match once(rival, case.name, operations) {
+                let operations = operations.to_string();
+                let words = ["run", case.name, "--operations", &operations];
+                match rival.ask::<Report>(&words) {
                     Ok(report) => {
                         warm.learn(report.measured.peak_kib);
                         sink.add(&row(round, report))?;
@@ -78,20 +79,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 pub(crate) fn progress(runs: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left\n{msg}");
     ProgressBar::new(runs).with_style(style.expect("the template is valid"))
-}
-
-fn once(rival: &Rival, case: &str, operations: u64) -> Result<Report> {
-    let mut command = Command::new(&rival.binary);
-    command.args(["run", case, "--operations", &operations.to_string()]);
-    child::limit_time(&mut command);
-    let output =
-        command.output().with_context(|| format!("cannot run {}", rival.binary.display()))?;
-    if !output.status.success() {
-        let problem = String::from_utf8_lossy(&output.stderr);
-        bail!("{case} on {} failed, {}: {}", rival.name, output.status, problem.trim());
-    }
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{case} on {} printed no report", rival.name))
 }
 
 fn row(round: u32, report: Report) -> Row {

@@ -2,12 +2,15 @@
 
 mod cases;
 mod child;
+mod extras;
 mod instructions;
 mod machine;
+mod preload;
 mod report;
 mod rivals;
 mod rows;
 mod summary;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -28,6 +31,10 @@ enum Command {
     Cases(cases::Arguments),
     /// Count instructions per operation with valgrind's callgrind, start-up left out.
     Instructions(instructions::Arguments),
+    /// Measure the memory that an idle process keeps, and how well two threads scale.
+    Extras(extras::Arguments),
+    /// Run whole programs with every allocator preloaded.
+    Preload(preload::Arguments),
     /// Render the tables of a CSV file that an earlier run wrote.
     Report {
         /// The file.
@@ -52,6 +59,8 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Cases(arguments) => cases::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
+        Command::Extras(arguments) => extras::run(&arguments),
+        Command::Preload(arguments) => preload::run(&arguments),
         Command::Report { csv, output } => {
             let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             report::publish(&name, &csv, &output)

@@ -35,10 +35,7 @@ pub(crate) fn publish(name: &str, csv: &Path, output: &Output) -> Result<()> {
 
 /// The whole report: how it was measured, then each group's tables.
 fn render(header: &[String], rows: &[Row], baseline: &str) -> String {
-    let mut text = String::new();
-    for line in header {
-        text += &format!("- {line}\n");
-    }
+    let mut text = header_lines(header);
     let mut groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
     groups.dedup();
     groups.sort_unstable();
@@ -47,6 +44,11 @@ fn render(header: &[String], rows: &[Row], baseline: &str) -> String {
         text += &section(group, &Summary::of(rows, group), baseline);
     }
     text
+}
+
+/// How the figures were measured, as a list.
+pub(crate) fn header_lines(header: &[String]) -> String {
+    header.iter().map(|line| format!("- {line}\n")).collect()
 }
 
 fn section(group: &str, summary: &Summary, baseline: &str) -> String {
@@ -58,10 +60,18 @@ fn section(group: &str, summary: &Summary, baseline: &str) -> String {
     text += &figures(summary, |figure, unit| {
         Cell::new(best(figure), unit, digits(peak(figure) / 1024.0))
     });
-    text += "\n\nMedian CPU time / worst batch of the calmest run.\n\n";
+    let batched = summary.figures.iter().flatten().flatten().any(|it| it.worst_ns.is_some());
+    text += match batched {
+        true => "\n\nMedian CPU time / worst batch of the calmest run.\n\n",
+        false => "\n\nMedian CPU time / page faults.\n\n",
+    };
     text += &figures(summary, |figure, unit| {
-        let worst = figure.worst_ns.map_or("-".into(), |ns| digits(ns / unit.ns()));
-        Cell::new(figure.median_cpu_ns, unit, worst)
+        let detail = match figure.worst_ns {
+            Some(ns) => digits(ns / unit.ns()),
+            None if batched => "-".into(),
+            None => format!("{:.0}", figure.median_faults),
+        };
+        Cell::new(figure.median_cpu_ns, unit, detail)
     });
     text += &format!("\n\nGeometric means over the cases, {baseline} = 1.\n\n");
     let ratios = |values: Vec<Option<f64>>| {

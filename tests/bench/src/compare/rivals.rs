@@ -2,9 +2,13 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::de::DeserializeOwned;
+
+use crate::child;
 
 /// Every allocator that has a binary, in the order in which tables list them.
 const KNOWN: [&str; 7] =
@@ -26,6 +30,25 @@ pub(crate) struct Choice {
 pub(crate) struct Rival {
     pub(crate) name: String,
     pub(crate) binary: PathBuf,
+}
+
+impl Rival {
+    /// Runs the binary with these arguments, and reads the line of JSON that it prints.
+    ///
+    /// # Errors
+    /// When it cannot be run, fails, or prints something else.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let what = || format!("{} on {}", arguments.join(" "), self.name);
+        let mut command = Command::new(&self.binary);
+        command.args(arguments);
+        child::limit_time(&mut command);
+        let output = command.output().with_context(what)?;
+        if !output.status.success() {
+            let problem = String::from_utf8_lossy(&output.stderr);
+            bail!("{} failed, {}: {}", what(), output.status, problem.trim());
+        }
+        serde_json::from_slice(&output.stdout).with_context(what)
+    }
 }
 
 impl Choice {
@@ -63,7 +86,7 @@ impl Choice {
     }
 }
 
-fn beside_this_binary() -> Result<PathBuf> {
+pub(crate) fn beside_this_binary() -> Result<PathBuf> {
     let this = env::current_exe().context("cannot tell where this binary is")?;
     Ok(this.parent().map(Path::to_path_buf).unwrap_or_default())
 }
