@@ -369,10 +369,11 @@ impl<C: Config> Arena<C> {
         self.region_bytes.store(region_bytes, Relaxed);
         if self.commit_metadata(growth, layout.tables()).is_none() {
             self.region_bytes.store(0, Relaxed);
+            // The last first, as a backend over lent memory needs it.
             // SAFETY: nothing of either is in use yet.
             unsafe {
-                let _ = self.metadata.release(tables);
                 let _ = self.backend.release(region);
+                let _ = self.metadata.release(tables);
             }
             return false;
         }
@@ -427,12 +428,15 @@ impl<C: Config> Arena<C> {
         loop {
             let seen = self.opened_bytes.load(Acquire);
             let taken = self.with_pool_holding(large, |pool| pool.take(granules, align_granules));
-            if let Some(taken) = taken {
-                self.record(EventKind::SpanTaken, taken.span);
-                return Some(taken);
-            }
-            match self.grow(seen, granules, align_granules, large) {
-                Grown::Taken(taken) => return Some(taken),
+            let grown = match taken {
+                Some(taken) => Grown::Taken(taken),
+                None => self.grow(seen, granules, align_granules, large),
+            };
+            match grown {
+                Grown::Taken(taken) => {
+                    self.record(EventKind::SpanTaken, taken.span);
+                    return Some(taken);
+                }
                 Grown::Retry => {}
                 Grown::Refused => {
                     self.counts.failures.fetch_add(1, Relaxed);
@@ -629,6 +633,12 @@ impl<C: Config> Arena<C> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// The largest alignment that granules of the region can have, bytes.
+    pub(crate) fn max_align(&self) -> usize {
+        let base = self.base.load(Relaxed).addr();
+        base & base.wrapping_neg()
     }
 
     pub(crate) fn page_bytes(&self) -> usize {

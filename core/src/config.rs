@@ -34,6 +34,8 @@ pub trait Config: Sized + 'static {
     /// Fails to compile where the constants don't fit together.
     const VALID: () = {
         assert!(Self::GRANULE_BYTES.is_power_of_two() && Self::GRANULE_BYTES >= 1024);
+        // Lists of free blocks count to 65,535.
+        assert!(Self::GRANULE_BYTES <= 512 * 1024);
         assert!(Self::REGION_BYTES.is_multiple_of(Self::GRANULE_BYTES));
         assert!(Self::REGION_BYTES / Self::GRANULE_BYTES <= 1 << 24);
         assert!(Self::MAX_HEAPS > 0);

@@ -278,8 +278,14 @@ impl Descriptor {
             let located = free.locate(link.offset_bytes());
             // SAFETY: I2: the drained chain is the owner's, and its blocks are in no other set.
             unsafe {
-                link = located.block.as_ref().next(free.secret());
+                let next = located.block.as_ref().next(free.secret());
+                if next != Link::END && !free.leads(next) {
+                    // Overwritten after the free: left for the allocation that follows it to find.
+                    free.set_head(link);
+                    break;
+                }
                 free.push(located);
+                link = next;
             }
         }
         chain.count()

@@ -8,6 +8,7 @@ use crate::{
     buddy::Span,
     config::Config,
     descriptor::{Descriptor, LargeList, tag},
+    event::EventKind,
 };
 
 /// A block as the slow paths hand it out.
@@ -42,9 +43,12 @@ impl<C: Config> Arena<C> {
     ) -> Option<Fresh> {
         let granules = Self::granules_for(bytes)?;
         let align_granules = u32::try_from(align.div_ceil(C::GRANULE_BYTES)).ok()?;
+        if align > self.max_align() {
+            return None;
+        }
         let taken = self.take_span(granules, align_granules, Self::held(granules, bytes))?;
         let block = self.address_of(taken.span.granule);
-        debug_assert_eq!(block.addr().get() % align.min(1 << 30), 0);
+        debug_assert!(block.addr().get().is_multiple_of(align));
         let descriptor = self.descriptor(taken.span.granule);
         descriptor.lead.set(0);
         descriptor.granules.set(granules);
@@ -90,6 +94,10 @@ impl<C: Config> Arena<C> {
         if resized {
             descriptor.granules.set(granules);
             descriptor.block_bytes.set(bytes);
+        }
+        if resized && granules < now {
+            let tail = Span { granule: granule + granules, granules: now - granules };
+            self.record(EventKind::SpanReturned, tail);
         }
         resized
     }

@@ -20,8 +20,8 @@ impl<C: Config> Heap<C> {
         bytes: usize,
         align: usize,
     ) -> Option<Fresh> {
-        // No object is larger, and no region serves a larger alignment.
-        if bytes > isize::MAX as usize - C::GRANULE_BYTES || align > 1 << 30 {
+        // No object is larger.
+        if bytes > isize::MAX as usize - C::GRANULE_BYTES {
             return None;
         }
         let list = self.lists_large.get().then_some(&self.large_list);

@@ -41,6 +41,7 @@ impl<C: Config> Heap<C> {
         };
         if let Some(class) = class {
             let bin = self.bin(class);
+            self.misses.add(1);
             bin.allocations.add(1);
             bin.requested_bytes.add(bytes as u64);
             self.publish(arena, class);
@@ -56,7 +57,6 @@ impl<C: Config> Heap<C> {
     fn refill(&self, arena: &Arena<C>, class: usize) -> Option<Fresh> {
         let bin = self.bin(class);
         let shelf = self.shelf(class);
-        self.misses.add(1);
         loop {
             // SAFETY: I3: descriptors are immortal.
             let current = unsafe { &*bin.current.get() };
