@@ -1,0 +1,118 @@
+//! Arenas for tests: small ones, so that every limit is near, whose faults are noted instead of
+//! ending the program.
+
+use std::cell::RefCell;
+
+use genesis_mem_core::{
+    config::{Config, Fault},
+    event::NoSink,
+    static_backend::StaticBackend,
+    sync::Spin,
+};
+
+use crate::backend::FaultingBackend;
+
+thread_local! {
+    static FAULTS: RefCell<Vec<Fault>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The faults that were reported on this thread since the last call.
+pub fn take_faults() -> Vec<Fault> {
+    FAULTS.with_borrow_mut(std::mem::take)
+}
+
+fn note(fault: &Fault) {
+    FAULTS.with_borrow_mut(|faults| faults.push(*fault));
+}
+
+const SECRET: u64 = 0x5eed_5eed_5eed_5eed;
+
+/// A configuration over a backend that can be made from nothing much.
+pub trait TestConfig: Config<Sink = NoSink> {
+    /// A fresh backend for blocks and one for tables, which may be the same, and the handle by
+    /// which a test makes them refuse.
+    fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>);
+}
+
+macro_rules! configuration {
+    ($(#[$doc:meta])* $name:ident, $zeroed:literal, $region:expr, $granule:expr, $growth:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Config for $name {
+            type Backend = FaultingBackend<$zeroed>;
+            type Metadata = FaultingBackend<true>;
+            type Sink = NoSink;
+            type Relax = Spin;
+            const REGION_BYTES: usize = $region;
+            const GRANULE_BYTES: usize = $granule;
+            const GROWTH_BYTES: usize = $growth;
+            const MAX_HEAPS: usize = 8;
+
+            fn secret() -> u64 {
+                SECRET
+            }
+
+            fn fault(fault: &Fault) {
+                note(fault);
+            }
+        }
+
+        impl TestConfig for $name {
+            fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
+                let handle = FaultingBackend::<true>::new();
+                (handle.twin(), handle.clone(), handle)
+            }
+        }
+    };
+}
+
+configuration!(
+    /// Granules of a page: many slabs, early exhaustion.
+    Small, true, 2 << 20, 4096, 64 * 1024
+);
+configuration!(
+    /// The same over memory that comes back dirty: nothing reads as zero by itself.
+    Dirty, false, 2 << 20, 4096, 64 * 1024
+);
+configuration!(
+    /// The host's granules: every size class has slabs, and large blocks move by pages.
+    Large, true, 64 << 20, 64 * 1024, 1 << 20
+);
+configuration!(
+    /// So many granules that lists of slabs grow long.
+    Wide, true, 1 << 30, 4096, 16 << 20
+);
+
+/// A configuration over lent memory, as a program without a system would have it.
+#[derive(Debug)]
+pub struct Lent;
+
+impl Config for Lent {
+    type Backend = &'static StaticBackend;
+    type Metadata = &'static StaticBackend;
+    type Sink = NoSink;
+    type Relax = Spin;
+    const REGION_BYTES: usize = 1 << 20;
+    const GRANULE_BYTES: usize = 1024;
+    const GROWTH_BYTES: usize = 16 * 1024;
+    const MAX_HEAPS: usize = 4;
+
+    fn secret() -> u64 {
+        SECRET
+    }
+
+    fn fault(fault: &Fault) {
+        note(fault);
+    }
+}
+
+impl TestConfig for Lent {
+    /// Leaks two megabytes, a megabyte aligned by chance or not.
+    fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
+        let backend: &'static StaticBackend = Box::leak(Box::new(StaticBackend::empty()));
+        assert!(backend.lend(Box::leak(vec![0xa5; 2 << 20].into_boxed_slice())));
+        (backend, backend, FaultingBackend::new())
+    }
+}
