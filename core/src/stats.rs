@@ -4,6 +4,9 @@
 //! owners. One shared counter that every thread incremented would cost more than an allocation.
 #![forbid(unsafe_code)]
 
+mod json;
+mod table;
+
 use core::fmt;
 
 use crate::{
@@ -11,6 +14,8 @@ use crate::{
     size_class::MAX_CLASSES,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
+
+pub use self::table::Bytes;
 
 /// A counter with one writer and any number of readers.
 #[derive(Debug)]
