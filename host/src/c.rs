@@ -21,11 +21,18 @@ pub fn allocate(bytes: usize) -> *mut u8 {
     allocate_aligned(bytes, MIN_ALIGN)
 }
 
+/// A block as of [`allocate_aligned`], if one is at hand; `None` says to call that. For names whose
+/// fast path is to end without a call.
+#[inline(always)]
+pub fn at_hand(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    // SAFETY: I1: the heap is the calling thread's.
+    unsafe { thread::heap().alloc_fast(bytes, align) }
+}
+
 /// A block of at least `bytes` bytes at a multiple of `align`, a power of two, or null.
 #[inline]
 pub fn allocate_aligned(bytes: usize, align: usize) -> *mut u8 {
-    // SAFETY: I1: the heap is the calling thread's.
-    match unsafe { thread::heap().alloc_fast(bytes, align) } {
+    match at_hand(bytes, align) {
         Some(block) => block.as_ptr(),
         None => alloc_slow(bytes, align, false),
     }
@@ -79,8 +86,10 @@ pub fn owns(block: NonNull<u8>) -> bool {
     process::arena().contains(block.addr().get())
 }
 
-/// Says that frees don't name sizes from now on, so that requested bytes are an estimate. To be
-/// called once, before the first free.
-pub fn without_sizes() {
+/// Says that frees don't name sizes from now on, so that requested bytes are an estimate, and reads
+/// the options if memory was asked for before there was an environment. To be called once, when the
+/// library is loaded.
+pub fn start() {
     process::UNSIZED.store(true, Relaxed);
+    crate::options::read(process::arena());
 }

@@ -1,13 +1,29 @@
 //! Options from the environment, read once, without allocating. `docs/tuning.md` describes them.
 
-use core::{ffi::CStr, sync::atomic::Ordering::Relaxed};
+use core::{
+    ffi::{CStr, c_char},
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{AcqRel, Relaxed},
+    },
+};
 
 use genesis_mem_core::arena::Arena;
 
 use crate::{fault::say, process::HostConfig, purger};
 
-/// Reads every option; a bad value is reported once on stderr and ignored.
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// Reads every option, the first time that there is an environment: a preloaded library may be
+/// asked for memory before. A bad value is reported once on stderr and ignored.
 pub(crate) fn read(arena: &Arena<HostConfig>) {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    // SAFETY: the system writes the variable before a program's first instruction.
+    if unsafe { (&raw const environ).read() }.is_null() || DONE.swap(true, AcqRel) {
+        return;
+    }
     if let Some(text) = variable(c"GENESIS_MEM_LIMIT") {
         match parse_bytes(text) {
             Some(bytes) => arena.set_limit(bytes),

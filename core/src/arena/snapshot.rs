@@ -61,7 +61,9 @@ impl<C: Config> Arena<C> {
         s.cache_hits = s.allocations.saturating_sub(s.cache_misses);
         let counts = &self.counts;
         s.allocated_bytes = Level::new(allocated, counts.peak_allocated.load(Relaxed));
-        s.requested_bytes = Level::new(requested, counts.peak_requested.load(Relaxed));
+        // Frees that name no size leave the published sum too high.
+        let peak_requested = counts.peak_requested.load(Relaxed).min(s.allocated_bytes.peak);
+        s.requested_bytes = Level::new(requested, peak_requested);
         s.metadata_bytes = Level::new(counts.metadata_bytes.get(), 0);
         s.backend_calls = counts.backend_calls.load(Relaxed);
         s.purges = counts.purges.load(Relaxed);
