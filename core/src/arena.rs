@@ -495,6 +495,21 @@ impl<C: Config> Arena<C> {
         }
     }
 
+    /// Opens the region as far as `granules` behind `end`, if all between `end` and what is not
+    /// open yet is free.
+    pub(crate) fn open_behind(&self, end: u32, granules: u32) -> bool {
+        let mut growth = self.growth.lock();
+        let opened = (self.opened_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
+        if self.with_pool(|pool| pool.free_from(opened)) != Some(end) {
+            return false;
+        }
+        let capacity = (self.region_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
+        let room = self.limit_granules().unwrap_or(capacity).min(capacity);
+        end.checked_add(granules)
+            .filter(|&to| to <= room)
+            .is_some_and(|to| self.open(&mut growth, opened..to))
+    }
+
     fn limit_granules(&self) -> Option<u32> {
         let limit = self.limit_bytes.load(Relaxed);
         (limit != 0).then(|| (limit / C::GRANULE_BYTES).min(u32::MAX as usize) as u32)

@@ -35,7 +35,7 @@ pub(crate) enum Place {
     Current,
     /// It has free blocks and waits its turn.
     Open,
-    /// It is full and parked: the first free brings it back.
+    /// It is full and parked: some frees here, or the first elsewhere, bring it back.
     Full,
 }
 
@@ -259,7 +259,9 @@ impl Descriptor {
         self.slab.free.set_bound_bytes(start_bytes + count as usize * block_bytes);
         for index in (1..count as usize).rev() {
             // SAFETY: I2: new blocks are in no set and in nobody's hands.
-            unsafe { self.slab.free.push(self.slab.free.locate(start_bytes + index * block_bytes)) };
+            unsafe {
+                self.slab.free.push(self.slab.free.locate(start_bytes + index * block_bytes))
+            };
         }
         Some(start_bytes)
     }

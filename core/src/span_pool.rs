@@ -237,7 +237,11 @@ impl<'m> SpanPool<'m> {
     pub fn extend(&mut self, granule: u32, granules: u32) -> Option<Taken> {
         let len = self.buddy.len(granule)?;
         if !self.buddy.extend(granule, granules) {
-            return None;
+            // What follows may be free and wait uncoalesced.
+            self.flush_recent();
+            if !self.buddy.extend(granule, granules) {
+                return None;
+            }
         }
         let clean = self.forget_dirt(granule + len..granule + granules) == 0;
         Some(Taken { span: Span { granule, granules }, clean })

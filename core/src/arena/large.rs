@@ -85,12 +85,16 @@ impl<C: Config> Arena<C> {
         let granule = self.granule_of(descriptor);
         let change =
             Self::held(granules, bytes).minus(Self::held(now, descriptor.block_bytes.get()));
-        let resized = self.with_pool_holding(change, |pool| match granules {
-            _ if granules == now => Some(()),
-            _ if granules < now => pool.shrink(granule, granules).then_some(()),
-            _ => pool.extend(granule, granules).map(|_| ()),
-        });
-        let resized = resized.is_some();
+        let resize = || {
+            self.with_pool_holding(change, |pool| match granules {
+                _ if granules == now => Some(()),
+                _ if granules < now => pool.shrink(granule, granules).then_some(()),
+                _ => pool.extend(granule, granules).map(|_| ()),
+            })
+            .is_some()
+        };
+        let resized = resize()
+            || granules > now && self.open_behind(granule + now, granules - now) && resize();
         if resized {
             descriptor.granules.set(granules);
             descriptor.block_bytes.set(bytes);

@@ -1,7 +1,10 @@
 //! Finding a block where none is at hand: the bin's other slabs, what other threads gave back, and
 //! at last a new slab from the arena.
 
-use core::ptr::{self, NonNull};
+use core::{
+    cell::Cell,
+    ptr::{self, NonNull},
+};
 
 use super::{Heap, Shelf};
 use crate::{
@@ -18,6 +21,10 @@ use crate::{
 /// Empty slabs of several granules that a heap may keep, bytes touched: enough that a program
 /// which allocates and frees one buffer at a time never waits for the arena.
 const RETAINED_BYTES: usize = 1 << 20;
+
+/// A full slab is opened again when the owner has freed this share of its blocks: opening it for
+/// each single one would cost every allocation of a busy program a slow path.
+const REOPEN_SHARE: u32 = 16;
 
 impl<C: Config> Heap<C> {
     /// As [`alloc_fast`](Self::alloc_fast), by whatever it takes; `None` where memory has run out
@@ -69,13 +76,13 @@ impl<C: Config> Heap<C> {
                     continue;
                 }
                 current.place.set(Place::Full);
-                current.slab.tell_after(1);
+                current.slab.tell_after((current.slab.capacity() / REOPEN_SHARE).max(1));
                 self.release_retained(current);
                 shelf.push(Place::Full, current);
                 bin.current.set(&raw const NO_SLAB);
             }
             self.settle_returned(arena);
-            let next = match shelf.pop_open() {
+            let next = match shelf.pop(Place::Open) {
                 Some(open) => open,
                 None => self.new_slab(arena, class)?,
             };
@@ -249,14 +256,16 @@ impl<C: Config> Heap<C> {
                     self.release(arena, current);
                 }
             }
-            let mut next = shelf.open.get();
-            // SAFETY: I3: as above.
-            while let Some(slab) = unsafe { next.as_ref() } {
-                next = slab.next.get();
+            let last = shelf.last_open();
+            while let Some(slab) = shelf.pop(Place::Open) {
                 slab.gather();
                 if slab.slab.free.count() == slab.carved.get() {
-                    shelf.remove(Place::Open, slab);
                     self.release(arena, slab);
+                } else {
+                    shelf.push(Place::Open, slab);
+                }
+                if ptr::eq(slab, last) {
+                    break;
                 }
             }
         }
@@ -274,25 +283,19 @@ impl<C: Config> Heap<C> {
         self.settle_returned(arena);
         for class in 0..HostClasses::COUNT {
             let (bin, shelf) = (self.bin(class), self.shelf(class));
-            let mut slabs =
-                [bin.current.replace(&raw const NO_SLAB), shelf.open.take(), shelf.full.take()];
-            if ptr::eq(slabs[0], &raw const NO_SLAB) {
-                slabs[0] = ptr::null();
-            }
             let mut live = 0;
-            for first in slabs {
-                let mut next = first;
-                // SAFETY: I3: descriptors are immortal.
-                while let Some(slab) = unsafe { next.as_ref() } {
-                    // The current slab is in no list, and its links are empty.
-                    next = slab.next.get();
-                    live += u64::from(slab.count_live());
-                    if slab.place.get() == Place::Full {
-                        let _was_parked = slab.remote.unpark();
-                    }
-                    let _dropped = slab.remote.drain();
-                    self.release(arena, slab);
+            let current = bin.current.replace(&raw const NO_SLAB);
+            // SAFETY: I3: descriptors are immortal.
+            let mut next = unsafe { current.as_ref() }.filter(|slab| !ptr::eq(*slab, &NO_SLAB));
+            while let Some(slab) =
+                next.take().or_else(|| shelf.pop(Place::Open)).or_else(|| shelf.pop(Place::Full))
+            {
+                live += u64::from(slab.count_live());
+                if slab.place.get() == Place::Full {
+                    let _was_parked = slab.remote.unpark();
                 }
+                let _dropped = slab.remote.drain();
+                self.release(arena, slab);
             }
             bin.frees.add(live);
             // The holders' requests are gone with their blocks.
@@ -323,39 +326,53 @@ impl<C: Config> Heap<C> {
     }
 }
 
+/// The lists are circular: the head's predecessor is the last.
 impl Shelf {
-    fn list(&self, place: Place) -> &core::cell::Cell<*const Descriptor> {
+    fn list(&self, place: Place) -> &Cell<*const Descriptor> {
         if place == Place::Open { &self.open } else { &self.full }
     }
 
+    /// Puts a slab at the end: what was opened first is used first, and has most free blocks.
     fn push(&self, place: Place, slab: &Descriptor) {
-        let head = self.list(place).replace(slab);
-        slab.previous.set(ptr::null());
-        slab.next.set(head);
+        let list = self.list(place);
         // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
-        if let Some(head) = unsafe { head.as_ref() } {
-            head.previous.set(slab);
-        }
+        let Some(head) = (unsafe { list.get().as_ref() }) else {
+            slab.previous.set(slab);
+            slab.next.set(slab);
+            return list.set(slab);
+        };
+        let last = head.previous.replace(slab);
+        slab.previous.set(last);
+        slab.next.set(head);
+        // SAFETY: as above.
+        unsafe { &*last }.next.set(slab);
     }
 
     fn remove(&self, place: Place, slab: &Descriptor) {
-        let (previous, next) = (slab.previous.replace(ptr::null()), slab.next.replace(ptr::null()));
+        let list = self.list(place);
+        let (previous, next) = (slab.previous.get(), slab.next.get());
+        if ptr::eq(next, slab) {
+            return list.set(ptr::null());
+        }
         // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
         unsafe {
-            match previous.as_ref() {
-                Some(previous) => previous.next.set(next),
-                None => self.list(place).set(next),
-            }
-            if let Some(next) = next.as_ref() {
-                next.previous.set(previous);
-            }
+            (*previous).next.set(next);
+            (*next).previous.set(previous);
+        }
+        if ptr::eq(list.get(), slab) {
+            list.set(next);
         }
     }
 
-    fn pop_open<'a>(&self) -> Option<&'a Descriptor> {
+    fn pop<'a>(&self, place: Place) -> Option<&'a Descriptor> {
         // SAFETY: I3: descriptors are immortal.
-        let slab = unsafe { self.open.get().as_ref() }?;
-        self.remove(Place::Open, slab);
+        let slab = unsafe { self.list(place).get().as_ref() }?;
+        self.remove(place, slab);
         Some(slab)
+    }
+
+    fn last_open(&self) -> *const Descriptor {
+        // SAFETY: I3: descriptors are immortal.
+        unsafe { self.open.get().as_ref() }.map_or(ptr::null(), |head| head.previous.get())
     }
 }
