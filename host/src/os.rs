@@ -76,6 +76,23 @@ unsafe fn unmap(base: NonNull<u8>, bytes: usize) -> bool {
     bytes == 0 || unsafe { libc::munmap(base.as_ptr().cast(), bytes) } == 0
 }
 
+/// Brings `bytes` bytes from `pages`, which are unmapped then, to `target`, for which the system had
+/// no room in its tables and which it may have unmapped.
+///
+/// # Safety
+/// - Both ranges are the caller's alone.
+#[cold]
+unsafe fn copy_out(pages: *mut libc::c_void, bytes: usize, target: *mut libc::c_void) {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: forwarded; what is still mapped at the target stays as it is.
+    unsafe {
+        libc::mmap(target, bytes, access, how | libc::MAP_FIXED_NOREPLACE, -1, 0);
+        ptr::copy_nonoverlapping(pages.cast::<u8>(), target.cast(), bytes);
+        libc::munmap(pages, bytes);
+    }
+}
+
 fn start(region: &Region<NonNull<u8>>, range: &Range<usize>) -> *mut libc::c_void {
     region.base().as_ptr().wrapping_add(range.start).cast()
 }
@@ -149,13 +166,24 @@ unsafe impl Backend for OsMemory {
     ) -> Result<(), BackendError> {
         let bytes = from.len();
         let target = start(region, &(to..to + bytes));
-        // The old addresses stay mapped, without pages (Linux 5.7).
-        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        // Two steps, by way of addresses that the system picks. A single one unmaps the target
+        // before it may still be refused, as it is where the source consists of earlier moves.
+        let mut pages = libc::MAP_FAILED;
         checked(BackendCall::Remap, bytes, || {
-            // SAFETY: both ranges are inside the caller's region, and nothing at the target is
-            // live.
-            unsafe { libc::mremap(start(region, &from), bytes, bytes, how, target) == target }
-        })
+            // The old addresses stay mapped, without pages (Linux 5.7).
+            let how = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+            // SAFETY: the range is inside the caller's region.
+            pages = unsafe { libc::mremap(start(region, &from), bytes, bytes, how) };
+            pages != libc::MAP_FAILED
+        })?;
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: the pages are ours alone by now, and nothing at the target is live.
+        unsafe {
+            if libc::mremap(pages, bytes, bytes, how, target) != target {
+                copy_out(pages, bytes, target);
+            }
+        }
+        Ok(())
     }
 
     unsafe fn release(
