@@ -10,7 +10,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -28,6 +28,8 @@ pub const REFUSED: i32 = -1;
 struct State {
     /// How many calls still succeed; below zero, all do.
     calls_left: AtomicI64,
+    /// Whether it stays at the first refusal.
+    refuses_on: AtomicBool,
     calls: AtomicU64,
     refusals: AtomicU64,
     reserved_bytes: AtomicU64,
@@ -55,6 +57,13 @@ impl<const ZEROED: bool> FaultingBackend<ZEROED> {
 
     /// Has the call after the next `calls` be refused, once.
     pub fn fail_after(&self, calls: u64) {
+        self.state.refuses_on.store(false, SeqCst);
+        self.state.calls_left.store(calls as i64, SeqCst);
+    }
+
+    /// Has every call after the next `calls` be refused.
+    pub fn fail_from(&self, calls: u64) {
+        self.state.refuses_on.store(true, SeqCst);
         self.state.calls_left.store(calls as i64, SeqCst);
     }
 
@@ -86,7 +95,8 @@ impl<const ZEROED: bool> FaultingBackend<ZEROED> {
     /// Counts a call, and refuses it if it is its turn.
     fn ask(&self, call: BackendCall, bytes: usize) -> Result<(), BackendError> {
         self.state.calls.fetch_add(1, SeqCst);
-        let step = |left: i64| (left >= 0).then_some(left - 1);
+        let stays_at = if self.state.refuses_on.load(SeqCst) { 0 } else { -1 };
+        let step = |left: i64| (left >= 0).then_some((left - 1).max(stays_at));
         match self.state.calls_left.fetch_update(SeqCst, SeqCst, step) {
             Ok(0) => {
                 self.state.refusals.fetch_add(1, SeqCst);
@@ -138,7 +148,10 @@ unsafe impl<const ZEROED: bool> Backend for FaultingBackend<ZEROED> {
         let base = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
             let map = libc::mmap(ptr::null_mut(), mapped_bytes, libc::PROT_NONE, flags, -1, 0);
-            assert_ne!(map, libc::MAP_FAILED);
+            if map == libc::MAP_FAILED {
+                let (call, bytes) = (BackendCall::Reserve, bytes.get());
+                return Err(BackendError { call, bytes, code: libc::ENOMEM });
+            }
             let map = map.cast::<u8>();
             let mut skip = map.align_offset(align.get());
             if (map.addr() + skip).is_multiple_of(2 * align.get()) {
