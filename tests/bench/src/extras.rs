@@ -3,13 +3,13 @@
 use std::alloc::GlobalAlloc;
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::block::Block;
 use crate::cases::{WorkingSet, up_to_1_kib};
-use crate::meter;
+use crate::meter::{self, Measured, Meter};
 use crate::random::Random;
 
 /// Resident memory of a process that was busy once and is idle now.
@@ -72,18 +72,31 @@ fn resident_kib() -> u64 {
 }
 
 /// How much more two threads do than one in the same time, each on blocks of its own.
-///
-/// Both are the best of five attempts, since a disturbance can only slow them down.
-pub fn scaling<A: GlobalAlloc + Sync>(alloc: &'static A) -> f64 {
-    let best = |threads| (0..5).map(|_| seconds(alloc, threads)).fold(f64::INFINITY, f64::min);
-    2.0 * best(1) / best(2)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// By the clock on the wall, which other processes on the machine disturb.
+    pub elapsed: f64,
+    /// By processor time, which does not see threads that wait for one another asleep.
+    pub cpu: f64,
 }
 
-/// The time that `threads` threads need, each for the same work.
-fn seconds<A: GlobalAlloc + Sync>(alloc: &'static A, threads: u64) -> f64 {
+/// Measures scaling; each number is made of the best of five attempts, since a disturbance can only
+/// slow them down.
+pub fn scaling<A: GlobalAlloc + Sync>(alloc: &'static A) -> Scaling {
+    let attempts = |threads| -> Vec<_> { (0..5).map(|_| replace(alloc, threads)).collect() };
+    let (one, two) = (attempts(1), attempts(2));
+    let ratio = |cost: fn(&Measured) -> f64| {
+        let best = |of: &[Measured]| of.iter().map(cost).fold(f64::INFINITY, f64::min);
+        best(&one) / best(&two)
+    };
+    // Elapsed time shrinks as threads share the work; processor time at best stays.
+    Scaling { elapsed: ratio(|it| it.wall_ns_per_op), cpu: 2.0 * ratio(|it| it.cpu_ns_per_op) }
+}
+
+fn replace<A: GlobalAlloc + Sync>(alloc: &'static A, threads: u64) -> Measured {
     const LIVE: usize = 10_000;
     const REPLACEMENTS: u64 = 10_000_000;
-    let clock = Instant::now();
+    let mut meter = Meter::start();
     thread::scope(|scope| {
         for seed in 0..threads {
             scope.spawn(move || {
@@ -91,5 +104,6 @@ fn seconds<A: GlobalAlloc + Sync>(alloc: &'static A, threads: u64) -> f64 {
             });
         }
     });
-    clock.elapsed().as_secs_f64()
+    meter.count(threads * REPLACEMENTS);
+    meter.finish()
 }

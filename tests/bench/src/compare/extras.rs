@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use genesis_mem_bench::extras::Idle;
+use genesis_mem_bench::extras::{Idle, Scaling};
 use serde::Serialize;
 
 use crate::rivals::{Choice, Rival};
@@ -27,7 +27,8 @@ struct Row {
     peak_kib: u64,
     freed_kib: u64,
     idle_kib: u64,
-    scaling: f64,
+    scaling_elapsed: f64,
+    scaling_cpu: f64,
 }
 
 /// Measures, writes `extras.csv` and `extras.md`, and prints the table.
@@ -63,8 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn measure(rival: &Rival) -> Result<Row> {
     let Idle { start_kib, peak_kib, freed_kib, idle_kib } = rival.ask(&["idle"])?;
-    let (allocator, scaling) = (rival.name.clone(), rival.ask(&["scaling"])?);
-    Ok(Row { allocator, start_kib, peak_kib, freed_kib, idle_kib, scaling })
+    let Scaling { elapsed: scaling_elapsed, cpu: scaling_cpu } = rival.ask(&["scaling"])?;
+    let allocator = rival.name.clone();
+    Ok(Row { allocator, start_kib, peak_kib, freed_kib, idle_kib, scaling_elapsed, scaling_cpu })
 }
 
 fn render(header: &[String], rows: &[Row]) -> String {
@@ -78,7 +80,8 @@ fn render(header: &[String], rows: &[Row]) -> String {
     add("at the peak", |row| mib(row.peak_kib));
     add("over start, all freed", |row| mib(row.freed_kib.saturating_sub(row.start_kib)));
     add("over start, idle for 5 s", |row| mib(row.idle_kib.saturating_sub(row.start_kib)));
-    add("scaling (2 is ideal)", |row| row.scaling);
+    add("scaling by elapsed time (2 is ideal)", |row| row.scaling_elapsed);
+    add("scaling by CPU time", |row| row.scaling_cpu);
     report::header_lines(header) + "\n" + &table.to_string() + "\n"
 }
 
