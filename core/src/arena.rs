@@ -5,23 +5,25 @@
 //! never called under the heap pool's or the span pool's lock; the growth lock is held across
 //! `commit`, since whoever waits for it needs the outcome.
 
+mod growth;
+mod heaps;
 mod large;
 mod layout;
 mod purge;
 mod snapshot;
 
 use core::{
-    fmt, mem,
+    fmt,
     num::NonZeroUsize,
     ops::Range,
     ptr::{self, NonNull},
-    slice,
 };
 
+pub use self::growth::Refusal;
+use self::growth::{Grown, Growth};
 pub(crate) use self::large::Fresh;
-use self::layout::MetadataLayout;
 use crate::{
-    backend::{Backend, BackendError, Contents, Region},
+    backend::{Backend, Region},
     buddy::Span,
     config::Config,
     descriptor::{Descriptor, tag},
@@ -34,7 +36,7 @@ use crate::{
         Lock,
         atomic::{
             AtomicPtr, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{Acquire, Relaxed},
         },
     },
 };
@@ -84,58 +86,6 @@ impl Held {
         }
     }
 }
-
-/// The state that the growth lock guards.
-#[derive(Debug, Default)]
-struct Growth {
-    /// Heaps built so far, and how many have memory committed.
-    heaps_committed: usize,
-    /// Bytes of metadata committed, tables and descriptors and heaps.
-    metadata_bytes: usize,
-    /// Why the backend refused last.
-    refusal: Option<Refusal>,
-}
-
-/// Why an arena could not grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The limit on reserved bytes is reached.
-    Limit {
-        /// The limit, bytes.
-        limit_bytes: usize,
-        /// Bytes reserved already.
-        reserved_bytes: usize,
-        /// Bytes that were needed on top.
-        needed_bytes: usize,
-    },
-    /// The region is used up.
-    Region {
-        /// Length of the region, bytes.
-        region_bytes: usize,
-        /// Bytes that were needed on top of what is in use.
-        needed_bytes: usize,
-    },
-    /// The backend refused.
-    Backend(BackendError),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Limit { limit_bytes, reserved_bytes, needed_bytes } => write!(
-                f,
-                "limit of {limit_bytes} bytes reached: {reserved_bytes} reserved, \
-                 {needed_bytes} more needed"
-            ),
-            Self::Region { region_bytes, needed_bytes } => {
-                write!(f, "region of {region_bytes} bytes used up, {needed_bytes} more needed")
-            }
-            Self::Backend(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for Refusal {}
 
 /// A region of host memory with its heaps. `const`-built, so that it can be a `static`; set up on
 /// first use.
@@ -256,167 +206,6 @@ impl<C: Config> Arena<C> {
         self.growth.lock().refusal
     }
 
-    /// A heap of the caller's own: one that waits for an owner, or a new one. `None` where the
-    /// backend or [`Config::MAX_HEAPS`] refuses.
-    pub fn adopt_heap(&'static self) -> Option<&'static Heap<C>> {
-        // SAFETY: a static arena outlives its heaps.
-        unsafe { self.adopt_heap_unbound() }.map(|heap| {
-            // SAFETY: I3: heaps live as long as their arena.
-            unsafe { heap.as_ref() }
-        })
-    }
-
-    /// As [`adopt_heap`](Self::adopt_heap), for an arena that may end.
-    ///
-    /// # Safety
-    /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
-    pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
-        self.orphans.adopt().or_else(|| self.build_heap())
-    }
-
-    /// Leaves a heap, blocks and all, to whoever adopts next.
-    ///
-    /// # Safety
-    /// - The caller owns `heap`, a heap of this arena, and doesn't touch it from now on.
-    pub unsafe fn orphan_heap(&self, heap: NonNull<Heap<C>>) {
-        // SAFETY: I1: the caller is the owner.
-        unsafe { heap.as_ref().collect() };
-        // SAFETY: I1, I3: as above; heaps are immortal.
-        unsafe { self.orphans.orphan(heap) };
-    }
-
-    fn build_heap(&self) -> Option<NonNull<Heap<C>>> {
-        let mut growth = self.growth.lock();
-        if !self.set_up(&mut growth) {
-            return None;
-        }
-        let index = self.heap_count.load(Relaxed);
-        if index == C::MAX_HEAPS {
-            return None;
-        }
-        let layout = self.metadata_layout();
-        if index == growth.heaps_committed {
-            let count = layout.heaps_at_once().min(C::MAX_HEAPS - index);
-            let range = layout.heaps(index..index + count);
-            self.commit_metadata(&mut growth, range)?;
-            growth.heaps_committed += count;
-        }
-        let heap = NonNull::new(self.heaps.load(Relaxed))?;
-        // SAFETY: I4: the slot is inside the committed part of the heap table, and new.
-        let heap = unsafe {
-            let heap = heap.add(index);
-            heap.write(Heap::new(self));
-            heap
-        };
-        // Release pairs with the Acquire in `heaps_so_far`.
-        self.heap_count.store(index + 1, Release);
-        Some(heap)
-    }
-
-    /// All heaps that were ever built.
-    fn heaps_so_far(&self) -> &[Heap<C>] {
-        // Acquire pairs with the Release in `build_heap`.
-        let count = self.heap_count.load(Acquire);
-        match NonNull::new(self.heaps.load(Relaxed)) {
-            // SAFETY: I3: that many heaps were built, and heaps are immortal.
-            Some(heaps) if count > 0 => unsafe { slice::from_raw_parts(heaps.as_ptr(), count) },
-            _ => &[],
-        }
-    }
-
-    /// Reserves the region and its tables on first use; false if the backend refuses.
-    fn set_up(&self, growth: &mut Growth) -> bool {
-        let () = C::VALID;
-        if !self.base.load(Relaxed).is_null() {
-            return true;
-        }
-        let mut granules = C::REGION_BYTES / C::GRANULE_BYTES;
-        while granules >= 4 {
-            if self.try_set_up(growth, granules as u32) {
-                return true;
-            }
-            granules /= 2;
-        }
-        false
-    }
-
-    fn try_set_up(&self, growth: &mut Growth, granules: u32) -> bool {
-        let layout = MetadataLayout::new::<C>(granules, self.metadata.page_bytes().get());
-        let region_bytes = granules as usize * C::GRANULE_BYTES;
-        let (Some(bytes), Some(metadata_bytes)) =
-            (NonZeroUsize::new(region_bytes), NonZeroUsize::new(layout.bytes()))
-        else {
-            return false;
-        };
-        self.count_call();
-        let Ok(tables) = self.metadata.reserve(metadata_bytes, layout.align()) else {
-            return false;
-        };
-        self.count_call();
-        let align = NonZeroUsize::MIN.saturating_add(
-            (1usize << 30).min(region_bytes.next_power_of_two()).max(C::GRANULE_BYTES) - 1,
-        );
-        let region = self
-            .backend
-            .reserve(bytes, align)
-            .or_else(|_| self.backend.reserve(bytes, granule_align::<C>()));
-        let Ok(region) = region else {
-            // SAFETY: nothing of the tables is in use yet.
-            let _ = unsafe { self.metadata.release(tables) };
-            return false;
-        };
-        self.metadata_base.store(tables.base().as_ptr(), Relaxed);
-        self.region_bytes.store(region_bytes, Relaxed);
-        if self.commit_metadata(growth, layout.tables()).is_none() {
-            self.region_bytes.store(0, Relaxed);
-            // The last first, as a backend over lent memory needs it.
-            // SAFETY: nothing of either is in use yet.
-            unsafe {
-                let _ = self.backend.release(region);
-                let _ = self.metadata.release(tables);
-            }
-            return false;
-        }
-        // SAFETY: I4: the tables are committed and zeroed, and each part is lent once.
-        let pool = unsafe { layout.build_pool(tables.base()) };
-        self.middle.lock().pool = Some(pool);
-        // SAFETY: the offsets are inside the reserved metadata.
-        unsafe {
-            self.descriptors
-                .store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
-            self.heaps.store(tables.base().add(layout.heaps(0..0).start).cast().as_ptr(), Relaxed);
-        }
-        self.secret.store(C::secret(), Relaxed);
-        self.base.store(region.base().as_ptr(), Release);
-        true
-    }
-
-    fn metadata_layout(&self) -> MetadataLayout {
-        let granules = self.region_bytes.load(Relaxed) / C::GRANULE_BYTES;
-        MetadataLayout::new::<C>(granules as u32, self.metadata.page_bytes().get())
-    }
-
-    /// Commits a page-aligned range of the metadata, zeroed.
-    fn commit_metadata(&self, growth: &mut Growth, range: Range<usize>) -> Option<()> {
-        if range.is_empty() {
-            return Some(());
-        }
-        let base = NonNull::new(self.metadata_base.load(Relaxed))?;
-        let bytes = NonZeroUsize::new(self.metadata_layout().bytes())?;
-        // SAFETY: this is the region that `try_set_up` reserved.
-        let region = unsafe { Region::new(base, bytes) };
-        self.count_call();
-        // SAFETY: the layout's ranges are page aligned and inside the region.
-        let contents = unsafe { self.metadata.commit(&region, range.clone()) };
-        if contents.ok()? == Contents::Unspecified {
-            // SAFETY: I4: just committed, and nothing lives there yet.
-            unsafe { base.add(range.start).write_bytes(0, range.len()) };
-        }
-        growth.metadata_bytes += range.len();
-        self.counts.metadata_bytes.set(growth.metadata_bytes as u64);
-        Some(())
-    }
-
     /// Takes a span, for a large block that amounts to `large` or for a slab; grows the arena if
     /// there is none.
     pub(crate) fn take_span(
@@ -456,104 +245,6 @@ impl<C: Config> Arena<C> {
         let known = self.with_pool_holding(change, |pool| pool.put(span.granule).then_some(()));
         debug_assert_eq!(known, Some(()), "the span was taken from this pool");
         self.record(EventKind::SpanReturned, span);
-    }
-
-    /// Opens more of the region, unless somebody did since `seen` bytes were open.
-    fn grow(&self, seen: usize, granules: u32, align_granules: u32, large: Held) -> Grown {
-        let mut growth = self.growth.lock();
-        if !self.set_up(&mut growth) {
-            return Grown::Refused;
-        }
-        let opened = self.opened_bytes.load(Relaxed);
-        if opened != seen {
-            return Grown::Retry;
-        }
-        let opened = (opened / C::GRANULE_BYTES) as u32;
-        let start = self.with_pool(|pool| pool.free_from(opened)).unwrap_or(opened);
-        let Some(start) = start.checked_next_multiple_of(align_granules) else {
-            return Grown::Refused;
-        };
-        let Some(end) = start.checked_add(granules) else { return Grown::Refused };
-        let capacity = (self.region_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
-        let ahead = (opened / 4).max(1 << 20 >> C::GRANULE_BYTES.ilog2());
-        let ahead = ahead.min((C::GROWTH_BYTES / C::GRANULE_BYTES) as u32);
-        let room = self.limit_granules().unwrap_or(capacity).min(capacity).max(opened);
-        if end > room {
-            growth.refusal = Some(self.refusal(end.min(capacity + granules) - opened, capacity));
-            return Grown::Refused;
-        }
-        let opened_now = [(opened + ahead).clamp(end, room), end]
-            .into_iter()
-            .find(|&to| self.open(&mut growth, opened..to));
-        if opened_now.is_none() {
-            return Grown::Refused;
-        }
-        match self.with_pool_holding(large, |pool| pool.take_at(start, granules)) {
-            Some(taken) => Grown::Taken(taken),
-            // Somebody else was quicker.
-            None => Grown::Retry,
-        }
-    }
-
-    /// Opens the region as far as `granules` behind `end`, if all between `end` and what is not
-    /// open yet is free.
-    pub(crate) fn open_behind(&self, end: u32, granules: u32) -> bool {
-        let mut growth = self.growth.lock();
-        let opened = (self.opened_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
-        if self.with_pool(|pool| pool.free_from(opened)) != Some(end) {
-            return false;
-        }
-        let capacity = (self.region_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
-        let room = self.limit_granules().unwrap_or(capacity).min(capacity);
-        end.checked_add(granules)
-            .filter(|&to| to <= room)
-            .is_some_and(|to| self.open(&mut growth, opened..to))
-    }
-
-    fn limit_granules(&self) -> Option<u32> {
-        let limit = self.limit_bytes.load(Relaxed);
-        (limit != 0).then(|| (limit / C::GRANULE_BYTES).min(u32::MAX as usize) as u32)
-    }
-
-    fn refusal(&self, needed: u32, capacity: u32) -> Refusal {
-        let needed_bytes = needed as usize * C::GRANULE_BYTES;
-        let reserved_bytes = self.opened_bytes.load(Relaxed);
-        match self.limit_bytes.load(Relaxed) {
-            limit_bytes if limit_bytes != 0 && reserved_bytes + needed_bytes > limit_bytes => {
-                Refusal::Limit { limit_bytes, reserved_bytes, needed_bytes }
-            }
-            _ => {
-                Refusal::Region { region_bytes: capacity as usize * C::GRANULE_BYTES, needed_bytes }
-            }
-        }
-    }
-
-    /// Commits `range` and its descriptors, and gives it to the pool.
-    fn open(&self, growth: &mut Growth, range: Range<u32>) -> bool {
-        if range.is_empty() {
-            return true;
-        }
-        let layout = self.metadata_layout();
-        if self.commit_metadata(growth, layout.new_descriptors(range.clone())).is_none() {
-            return false;
-        }
-        let Some(region) = self.region() else { return false };
-        let bytes = self.bytes_of(range.clone());
-        self.count_call();
-        // SAFETY: the range is granule aligned, inside the region, and new.
-        match unsafe { self.backend.commit(&region, bytes.clone()) } {
-            Ok(_) => {}
-            Err(error) => {
-                growth.refusal = Some(Refusal::Backend(error));
-                return false;
-            }
-        }
-        // Release pairs with the Acquire of whoever looks a pointer up: descriptors first.
-        self.opened_bytes.store(bytes.end, Release);
-        self.with_pool(|pool| pool.open(range.clone()));
-        let span = Span { granule: range.start, granules: range.end - range.start };
-        self.record(EventKind::Grow, span);
-        true
     }
 
     fn region(&self) -> Option<Region<NonNull<u8>>> {
@@ -679,79 +370,4 @@ impl<C: Config> Arena<C> {
             self.sink.record(Event::new(kind, address, bytes, 0));
         }
     }
-
-    /// Gives region and tables back to their backends: the end of an arena that is no `static`.
-    ///
-    /// # Safety
-    /// - Nobody uses the arena, a heap or a block of it ever again.
-    pub unsafe fn release_regions(&self) {
-        let Some(region) = self.region() else { return };
-        let bytes = NonZeroUsize::new(self.metadata_layout().bytes());
-        let tables = NonNull::new(self.metadata_base.load(Relaxed)).zip(bytes);
-        self.middle.lock().pool = None;
-        // A backend that refuses keeps its region; there is nobody left to tell.
-        // SAFETY: forwarded: nothing in either is live.
-        unsafe {
-            let _ = self.backend.release(region);
-            if let Some((base, bytes)) = tables {
-                let _ = self.metadata.release(Region::new(base, bytes));
-            }
-        }
-    }
-
-    /// Takes all locks, those of shared heaps first, so that no other thread holds one across a
-    /// fork.
-    pub fn before_fork(&self) {
-        let mut locked = 0;
-        loop {
-            let heaps = self.heaps_so_far();
-            for heap in &heaps[locked..] {
-                mem::forget(heap.shared.lock());
-            }
-            locked = heaps.len();
-            mem::forget(self.orphans.lock().lock());
-            mem::forget(self.growth.lock());
-            mem::forget(self.middle.lock());
-            if self.heaps_so_far().len() == locked {
-                return;
-            }
-            // SAFETY: taken just now; a heap was built meanwhile, and its lock comes first.
-            unsafe { self.unlock_own() };
-        }
-    }
-
-    /// # Safety
-    /// - The calling thread holds the arena's own three locks, with their guards forgotten.
-    unsafe fn unlock_own(&self) {
-        // SAFETY: forwarded.
-        unsafe {
-            self.middle.force_unlock();
-            self.growth.force_unlock();
-            self.orphans.lock().force_unlock();
-        }
-    }
-
-    /// Opens the locks again, in the parent and in the child.
-    ///
-    /// # Safety
-    /// - The calling thread called [`before_fork`](Self::before_fork).
-    pub unsafe fn after_fork(&self) {
-        // SAFETY: the caller's thread holds all locks, and their guards are forgotten.
-        unsafe {
-            self.unlock_own();
-            for heap in self.heaps_so_far() {
-                heap.shared.force_unlock();
-            }
-        }
-    }
-}
-
-enum Grown {
-    Taken(Taken),
-    Retry,
-    Refused,
-}
-
-fn granule_align<C: Config>() -> NonZeroUsize {
-    NonZeroUsize::new(C::GRANULE_BYTES).unwrap_or(NonZeroUsize::MIN)
 }

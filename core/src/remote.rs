@@ -27,9 +27,11 @@ impl Chain {
     pub const EMPTY: Self = Self(0);
     const COUNT_BITS: u32 = 16;
 
-    const fn prepend(offset_bytes: usize, rest: Self) -> Self {
-        let count = (rest.0 as u16).saturating_add(1);
-        Self(((offset_bytes as u64) << Self::COUNT_BITS) | count as u64)
+    /// `count` blocks from `first` on, and `rest` behind them.
+    const fn join(first: Link, count: u32, rest: Self) -> Self {
+        let sum = rest.count().saturating_add(count);
+        let count = if sum > u16::MAX as u32 { u16::MAX as u32 } else { sum };
+        Self(((first.offset_bytes() as u64) << Self::COUNT_BITS) | count as u64)
     }
 
     /// How many blocks, up to 65,535: no slab has as many.
@@ -75,13 +77,30 @@ impl RemoteList {
     /// # Safety
     /// - The caller owns `block` and gives it up; `offset_bytes` and `secret` are those of its slab.
     pub unsafe fn push(&self, block: NonNull<FreeBlock>, offset_bytes: usize, secret: u64) -> bool {
+        // SAFETY: forwarded: a chain of one.
+        unsafe { self.push_chain(Link::to(offset_bytes), block, 1, secret) }
+    }
+
+    /// Pushes a chain of `count` blocks from `first` to `last`. Any thread; otherwise as
+    /// [`push`](Self::push).
+    ///
+    /// # Safety
+    /// - The caller owns the chain and gives it up; its links are mixed with `secret`, that of its
+    ///   slab.
+    pub unsafe fn push_chain(
+        &self,
+        first: Link,
+        last: NonNull<FreeBlock>,
+        count: u32,
+        secret: u64,
+    ) -> bool {
         let mut seen = self.word.load(Relaxed);
         loop {
             let rest = Chain(seen & !PARKED);
             // SAFETY: I1: until the exchange succeeds the block is the caller's.
-            unsafe { block.as_ref().set_next(rest.first(), secret) };
-            let chain = Chain::prepend(offset_bytes, rest).0;
-            // Release pairs with the Acquire in `drain`: the owner sees the link. Acquire pairs
+            unsafe { last.as_ref().set_next(rest.first(), secret) };
+            let chain = Chain::join(first, count, rest).0;
+            // Release pairs with the Acquire in `drain`: the owner sees the links. Acquire pairs
             // with the Release in `park`: whoever clears the flag comes after everything that the
             // owner, and the one who handed the slab back last time, did to it.
             match self.word.compare_exchange_weak(seen, chain, AcqRel, Relaxed) {

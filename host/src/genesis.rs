@@ -70,7 +70,12 @@ unsafe impl GlobalAlloc for Genesis {
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
         let Some(block) = NonNull::new(block) else { return ptr::null_mut() };
-        reallocate(block, Some(layout.size()), layout.align(), new_bytes)
+        let (old_bytes, align) = (Some(layout.size()), layout.align());
+        // SAFETY: I1: the heap is the calling thread's, who holds the block.
+        match unsafe { thread::heap().reallocate_fast(block, old_bytes, align, new_bytes) } {
+            Some(block) => block.as_ptr(),
+            None => reallocate(block, old_bytes, align, new_bytes),
+        }
     }
 }
 
@@ -88,7 +93,7 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
 #[inline(never)]
 fn free_otherwise(block: NonNull<u8>, bytes: usize, align: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-    if !unsafe { thread::heap().free_untabled(block, bytes, align) } {
+    if !unsafe { thread::heap().free_otherwise(block, bytes, align) } {
         free_slow(block, Some((bytes, align)));
     }
 }

@@ -51,16 +51,8 @@ impl<C: Config> Heap<C> {
                     }
                     return;
                 }
-                self.remote_frees.add(1);
                 // SAFETY: I2: the block was checked; the caller gives it up.
-                let unparked = unsafe {
-                    let block = slab.slab.free.locate(offset_bytes).block;
-                    slab.remote.push(block, offset_bytes, slab.slab.free.secret())
-                };
-                if unparked {
-                    // SAFETY: I3: heaps are immortal.
-                    unsafe { &*heap }.hand_back(arena, slab);
-                }
+                unsafe { self.free_remote(arena, slab, slab.slab.free.locate(offset_bytes)) };
             }
         }
     }

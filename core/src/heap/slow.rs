@@ -1,12 +1,9 @@
 //! Finding a block where none is at hand: the bin's other slabs, what other threads gave back, and
 //! at last a new slab from the arena.
 
-use core::{
-    cell::Cell,
-    ptr::{self, NonNull},
-};
+use core::ptr::{self, NonNull};
 
-use super::{Heap, Shelf};
+use super::Heap;
 use crate::{
     arena::{Arena, Fresh, Held},
     backend::{Backend, Capabilities},
@@ -148,6 +145,7 @@ impl<C: Config> Heap<C> {
         let class = SizeClass::from_index(class)?;
         let block_bytes = HostClasses::block_bytes(class);
         let granules = (block_bytes * 8).div_ceil(C::GRANULE_BYTES) as u32;
+        self.send_all(arena);
         let taken = arena.take_span(granules, 1, Held::default())?;
         // The fast paths learn of new ground here, so that they find its descriptors.
         self.opened_bytes.set(arena.opened_bytes());
@@ -244,6 +242,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only.
     pub unsafe fn collect(&self) {
         let Some(arena) = self.arena() else { return };
+        self.send_all(arena);
         self.settle_returned(arena);
         for class in 0..HostClasses::COUNT {
             let (bin, shelf) = (self.bin(class), self.shelf(class));
@@ -323,56 +322,5 @@ impl<C: Config> Heap<C> {
         let granule = arena.granule_of(slab) as usize;
         // SAFETY: I1: whoever unparks a slab alone owns its link.
         unsafe { self.returned.0.push(NonNull::from(&slab.returned), granule, 0) };
-    }
-}
-
-/// The lists are circular: the head's predecessor is the last.
-impl Shelf {
-    fn list(&self, place: Place) -> &Cell<*const Descriptor> {
-        if place == Place::Open { &self.open } else { &self.full }
-    }
-
-    /// Puts a slab at the end: what was opened first is used first, and has most free blocks.
-    fn push(&self, place: Place, slab: &Descriptor) {
-        let list = self.list(place);
-        // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
-        let Some(head) = (unsafe { list.get().as_ref() }) else {
-            slab.previous.set(slab);
-            slab.next.set(slab);
-            return list.set(slab);
-        };
-        let last = head.previous.replace(slab);
-        slab.previous.set(last);
-        slab.next.set(head);
-        // SAFETY: as above.
-        unsafe { &*last }.next.set(slab);
-    }
-
-    fn remove(&self, place: Place, slab: &Descriptor) {
-        let list = self.list(place);
-        let (previous, next) = (slab.previous.get(), slab.next.get());
-        if ptr::eq(next, slab) {
-            return list.set(ptr::null());
-        }
-        // SAFETY: I3: descriptors are immortal; I1: the list is the owner's.
-        unsafe {
-            (*previous).next.set(next);
-            (*next).previous.set(previous);
-        }
-        if ptr::eq(list.get(), slab) {
-            list.set(next);
-        }
-    }
-
-    fn pop<'a>(&self, place: Place) -> Option<&'a Descriptor> {
-        // SAFETY: I3: descriptors are immortal.
-        let slab = unsafe { self.list(place).get().as_ref() }?;
-        self.remove(place, slab);
-        Some(slab)
-    }
-
-    fn last_open(&self) -> *const Descriptor {
-        // SAFETY: I3: descriptors are immortal.
-        unsafe { self.open.get().as_ref() }.map_or(ptr::null(), |head| head.previous.get())
     }
 }

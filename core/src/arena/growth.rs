@@ -1,0 +1,275 @@
+//! Reserving the region on first use, and opening more of it.
+
+use core::{fmt, num::NonZeroUsize, ops::Range, ptr::NonNull};
+
+use super::{Arena, Held, layout::MetadataLayout};
+use crate::{
+    backend::{Backend, BackendError, Contents, Region},
+    buddy::Span,
+    config::Config,
+    event::EventKind,
+    span_pool::Taken,
+    sync::atomic::Ordering::{Relaxed, Release},
+};
+
+/// The state that the growth lock guards.
+#[derive(Debug, Default)]
+pub(super) struct Growth {
+    /// Heaps built so far, and how many have memory committed.
+    pub(super) heaps_committed: usize,
+    /// Bytes of metadata committed, tables and descriptors and heaps.
+    pub(super) metadata_bytes: usize,
+    /// Why the backend refused last.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Why an arena could not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The limit on reserved bytes is reached.
+    Limit {
+        /// The limit, bytes.
+        limit_bytes: usize,
+        /// Bytes reserved already.
+        reserved_bytes: usize,
+        /// Bytes that were needed on top.
+        needed_bytes: usize,
+    },
+    /// The region is used up.
+    Region {
+        /// Length of the region, bytes.
+        region_bytes: usize,
+        /// Bytes that were needed on top of what is in use.
+        needed_bytes: usize,
+    },
+    /// The backend refused.
+    Backend(BackendError),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit { limit_bytes, reserved_bytes, needed_bytes } => write!(
+                f,
+                "limit of {limit_bytes} bytes reached: {reserved_bytes} reserved, \
+                 {needed_bytes} more needed"
+            ),
+            Self::Region { region_bytes, needed_bytes } => {
+                write!(f, "region of {region_bytes} bytes used up, {needed_bytes} more needed")
+            }
+            Self::Backend(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl<C: Config> Arena<C> {
+    /// Reserves the region and its tables on first use; false if the backend refuses.
+    pub(super) fn set_up(&self, growth: &mut Growth) -> bool {
+        let () = C::VALID;
+        if !self.base.load(Relaxed).is_null() {
+            return true;
+        }
+        let mut granules = C::REGION_BYTES / C::GRANULE_BYTES;
+        while granules >= 4 {
+            if self.try_set_up(growth, granules as u32) {
+                return true;
+            }
+            granules /= 2;
+        }
+        false
+    }
+
+    pub(super) fn try_set_up(&self, growth: &mut Growth, granules: u32) -> bool {
+        let layout = MetadataLayout::new::<C>(granules, self.metadata.page_bytes().get());
+        let region_bytes = granules as usize * C::GRANULE_BYTES;
+        let (Some(bytes), Some(metadata_bytes)) =
+            (NonZeroUsize::new(region_bytes), NonZeroUsize::new(layout.bytes()))
+        else {
+            return false;
+        };
+        self.count_call();
+        let Ok(tables) = self.metadata.reserve(metadata_bytes, layout.align()) else {
+            return false;
+        };
+        self.count_call();
+        let align = NonZeroUsize::MIN.saturating_add(
+            (1usize << 30).min(region_bytes.next_power_of_two()).max(C::GRANULE_BYTES) - 1,
+        );
+        let region = self
+            .backend
+            .reserve(bytes, align)
+            .or_else(|_| self.backend.reserve(bytes, granule_align::<C>()));
+        let Ok(region) = region else {
+            // SAFETY: nothing of the tables is in use yet.
+            let _ = unsafe { self.metadata.release(tables) };
+            return false;
+        };
+        self.metadata_base.store(tables.base().as_ptr(), Relaxed);
+        self.region_bytes.store(region_bytes, Relaxed);
+        if self.commit_metadata(growth, layout.tables()).is_none() {
+            self.region_bytes.store(0, Relaxed);
+            // The last first, as a backend over lent memory needs it.
+            // SAFETY: nothing of either is in use yet.
+            unsafe {
+                let _ = self.backend.release(region);
+                let _ = self.metadata.release(tables);
+            }
+            return false;
+        }
+        // SAFETY: I4: the tables are committed and zeroed, and each part is lent once.
+        let pool = unsafe { layout.build_pool(tables.base()) };
+        self.middle.lock().pool = Some(pool);
+        // SAFETY: the offsets are inside the reserved metadata.
+        unsafe {
+            self.descriptors
+                .store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
+            self.heaps.store(tables.base().add(layout.heaps(0..0).start).cast().as_ptr(), Relaxed);
+        }
+        self.secret.store(C::secret(), Relaxed);
+        self.base.store(region.base().as_ptr(), Release);
+        true
+    }
+
+    pub(super) fn metadata_layout(&self) -> MetadataLayout {
+        let granules = self.region_bytes.load(Relaxed) / C::GRANULE_BYTES;
+        MetadataLayout::new::<C>(granules as u32, self.metadata.page_bytes().get())
+    }
+
+    /// Commits a page-aligned range of the metadata, zeroed.
+    pub(super) fn commit_metadata(&self, growth: &mut Growth, range: Range<usize>) -> Option<()> {
+        if range.is_empty() {
+            return Some(());
+        }
+        let base = NonNull::new(self.metadata_base.load(Relaxed))?;
+        let bytes = NonZeroUsize::new(self.metadata_layout().bytes())?;
+        // SAFETY: this is the region that `try_set_up` reserved.
+        let region = unsafe { Region::new(base, bytes) };
+        self.count_call();
+        // SAFETY: the layout's ranges are page aligned and inside the region.
+        let contents = unsafe { self.metadata.commit(&region, range.clone()) };
+        if contents.ok()? == Contents::Unspecified {
+            // SAFETY: I4: just committed, and nothing lives there yet.
+            unsafe { base.add(range.start).write_bytes(0, range.len()) };
+        }
+        growth.metadata_bytes += range.len();
+        self.counts.metadata_bytes.set(growth.metadata_bytes as u64);
+        Some(())
+    }
+
+    /// Opens more of the region, unless somebody did since `seen` bytes were open.
+    pub(super) fn grow(
+        &self,
+        seen: usize,
+        granules: u32,
+        align_granules: u32,
+        large: Held,
+    ) -> Grown {
+        let mut growth = self.growth.lock();
+        if !self.set_up(&mut growth) {
+            return Grown::Refused;
+        }
+        let opened = self.opened_bytes.load(Relaxed);
+        if opened != seen {
+            return Grown::Retry;
+        }
+        let opened = (opened / C::GRANULE_BYTES) as u32;
+        let start = self.with_pool(|pool| pool.free_from(opened)).unwrap_or(opened);
+        let Some(start) = start.checked_next_multiple_of(align_granules) else {
+            return Grown::Refused;
+        };
+        let Some(end) = start.checked_add(granules) else { return Grown::Refused };
+        let capacity = (self.region_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
+        let ahead = (opened / 4).max(1 << 20 >> C::GRANULE_BYTES.ilog2());
+        let ahead = ahead.min((C::GROWTH_BYTES / C::GRANULE_BYTES) as u32);
+        let room = self.limit_granules().unwrap_or(capacity).min(capacity).max(opened);
+        if end > room {
+            growth.refusal = Some(self.refusal(end.min(capacity + granules) - opened, capacity));
+            return Grown::Refused;
+        }
+        let opened_now = [(opened + ahead).clamp(end, room), end]
+            .into_iter()
+            .find(|&to| self.open(&mut growth, opened..to));
+        if opened_now.is_none() {
+            return Grown::Refused;
+        }
+        match self.with_pool_holding(large, |pool| pool.take_at(start, granules)) {
+            Some(taken) => Grown::Taken(taken),
+            // Somebody else was quicker.
+            None => Grown::Retry,
+        }
+    }
+
+    /// Opens the region as far as `granules` behind `end`, if all between `end` and what is not
+    /// open yet is free.
+    pub(crate) fn open_behind(&self, end: u32, granules: u32) -> bool {
+        let mut growth = self.growth.lock();
+        let opened = (self.opened_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
+        if self.with_pool(|pool| pool.free_from(opened)) != Some(end) {
+            return false;
+        }
+        let capacity = (self.region_bytes.load(Relaxed) / C::GRANULE_BYTES) as u32;
+        let room = self.limit_granules().unwrap_or(capacity).min(capacity);
+        end.checked_add(granules)
+            .filter(|&to| to <= room)
+            .is_some_and(|to| self.open(&mut growth, opened..to))
+    }
+
+    pub(super) fn limit_granules(&self) -> Option<u32> {
+        let limit = self.limit_bytes.load(Relaxed);
+        (limit != 0).then(|| (limit / C::GRANULE_BYTES).min(u32::MAX as usize) as u32)
+    }
+
+    pub(super) fn refusal(&self, needed: u32, capacity: u32) -> Refusal {
+        let needed_bytes = needed as usize * C::GRANULE_BYTES;
+        let reserved_bytes = self.opened_bytes.load(Relaxed);
+        match self.limit_bytes.load(Relaxed) {
+            limit_bytes if limit_bytes != 0 && reserved_bytes + needed_bytes > limit_bytes => {
+                Refusal::Limit { limit_bytes, reserved_bytes, needed_bytes }
+            }
+            _ => {
+                Refusal::Region { region_bytes: capacity as usize * C::GRANULE_BYTES, needed_bytes }
+            }
+        }
+    }
+
+    /// Commits `range` and its descriptors, and gives it to the pool.
+    pub(super) fn open(&self, growth: &mut Growth, range: Range<u32>) -> bool {
+        if range.is_empty() {
+            return true;
+        }
+        let layout = self.metadata_layout();
+        if self.commit_metadata(growth, layout.new_descriptors(range.clone())).is_none() {
+            return false;
+        }
+        let Some(region) = self.region() else { return false };
+        let bytes = self.bytes_of(range.clone());
+        self.count_call();
+        // SAFETY: the range is granule aligned, inside the region, and new.
+        match unsafe { self.backend.commit(&region, bytes.clone()) } {
+            Ok(_) => {}
+            Err(error) => {
+                growth.refusal = Some(Refusal::Backend(error));
+                return false;
+            }
+        }
+        // Release pairs with the Acquire of whoever looks a pointer up: descriptors first.
+        self.opened_bytes.store(bytes.end, Release);
+        self.with_pool(|pool| pool.open(range.clone()));
+        let span = Span { granule: range.start, granules: range.end - range.start };
+        self.record(EventKind::Grow, span);
+        true
+    }
+}
+
+/// What came of an attempt to grow.
+pub(super) enum Grown {
+    Taken(Taken),
+    Retry,
+    Refused,
+}
+
+fn granule_align<C: Config>() -> NonZeroUsize {
+    NonZeroUsize::new(C::GRANULE_BYTES).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,147 @@
+//! The heaps of an arena: built once, then handed from owner to owner; and what a fork and the end
+//! of the arena need.
+
+use core::{mem, num::NonZeroUsize, ptr::NonNull, slice};
+
+use super::Arena;
+use crate::{
+    backend::{Backend, Region},
+    config::Config,
+    heap::Heap,
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+};
+
+impl<C: Config> Arena<C> {
+    /// A heap of the caller's own: one that waits for an owner, or a new one. `None` where the
+    /// backend or [`Config::MAX_HEAPS`] refuses.
+    pub fn adopt_heap(&'static self) -> Option<&'static Heap<C>> {
+        // SAFETY: a static arena outlives its heaps.
+        unsafe { self.adopt_heap_unbound() }.map(|heap| {
+            // SAFETY: I3: heaps live as long as their arena.
+            unsafe { heap.as_ref() }
+        })
+    }
+
+    /// As [`adopt_heap`](Self::adopt_heap), for an arena that may end.
+    ///
+    /// # Safety
+    /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
+    pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
+        self.orphans.adopt().or_else(|| self.build_heap())
+    }
+
+    /// Leaves a heap, blocks and all, to whoever adopts next.
+    ///
+    /// # Safety
+    /// - The caller owns `heap`, a heap of this arena, and doesn't touch it from now on.
+    pub unsafe fn orphan_heap(&self, heap: NonNull<Heap<C>>) {
+        // SAFETY: I1: the caller is the owner.
+        unsafe { heap.as_ref().collect() };
+        // SAFETY: I1, I3: as above; heaps are immortal.
+        unsafe { self.orphans.orphan(heap) };
+    }
+
+    pub(super) fn build_heap(&self) -> Option<NonNull<Heap<C>>> {
+        let mut growth = self.growth.lock();
+        if !self.set_up(&mut growth) {
+            return None;
+        }
+        let index = self.heap_count.load(Relaxed);
+        if index == C::MAX_HEAPS {
+            return None;
+        }
+        let layout = self.metadata_layout();
+        if index == growth.heaps_committed {
+            let count = layout.heaps_at_once().min(C::MAX_HEAPS - index);
+            let range = layout.heaps(index..index + count);
+            self.commit_metadata(&mut growth, range)?;
+            growth.heaps_committed += count;
+        }
+        let heap = NonNull::new(self.heaps.load(Relaxed))?;
+        // SAFETY: I4: the slot is inside the committed part of the heap table, and new.
+        let heap = unsafe {
+            let heap = heap.add(index);
+            heap.write(Heap::new(self));
+            heap
+        };
+        // Release pairs with the Acquire in `heaps_so_far`.
+        self.heap_count.store(index + 1, Release);
+        Some(heap)
+    }
+
+    /// All heaps that were ever built.
+    pub(super) fn heaps_so_far(&self) -> &[Heap<C>] {
+        // Acquire pairs with the Release in `build_heap`.
+        let count = self.heap_count.load(Acquire);
+        match NonNull::new(self.heaps.load(Relaxed)) {
+            // SAFETY: I3: that many heaps were built, and heaps are immortal.
+            Some(heaps) if count > 0 => unsafe { slice::from_raw_parts(heaps.as_ptr(), count) },
+            _ => &[],
+        }
+    }
+
+    /// Gives region and tables back to their backends: the end of an arena that is no `static`.
+    ///
+    /// # Safety
+    /// - Nobody uses the arena, a heap or a block of it ever again.
+    pub unsafe fn release_regions(&self) {
+        let Some(region) = self.region() else { return };
+        let bytes = NonZeroUsize::new(self.metadata_layout().bytes());
+        let tables = NonNull::new(self.metadata_base.load(Relaxed)).zip(bytes);
+        self.middle.lock().pool = None;
+        // A backend that refuses keeps its region; there is nobody left to tell.
+        // SAFETY: forwarded: nothing in either is live.
+        unsafe {
+            let _ = self.backend.release(region);
+            if let Some((base, bytes)) = tables {
+                let _ = self.metadata.release(Region::new(base, bytes));
+            }
+        }
+    }
+
+    /// Takes all locks, those of shared heaps first, so that no other thread holds one across a
+    /// fork.
+    pub fn before_fork(&self) {
+        let mut locked = 0;
+        loop {
+            let heaps = self.heaps_so_far();
+            for heap in &heaps[locked..] {
+                mem::forget(heap.shared.lock());
+            }
+            locked = heaps.len();
+            mem::forget(self.orphans.lock().lock());
+            mem::forget(self.growth.lock());
+            mem::forget(self.middle.lock());
+            if self.heaps_so_far().len() == locked {
+                return;
+            }
+            // SAFETY: taken just now; a heap was built meanwhile, and its lock comes first.
+            unsafe { self.unlock_own() };
+        }
+    }
+
+    /// # Safety
+    /// - The calling thread holds the arena's own three locks, with their guards forgotten.
+    pub(super) unsafe fn unlock_own(&self) {
+        // SAFETY: forwarded.
+        unsafe {
+            self.middle.force_unlock();
+            self.growth.force_unlock();
+            self.orphans.lock().force_unlock();
+        }
+    }
+
+    /// Opens the locks again, in the parent and in the child.
+    ///
+    /// # Safety
+    /// - The calling thread called [`before_fork`](Self::before_fork).
+    pub unsafe fn after_fork(&self) {
+        // SAFETY: the caller's thread holds all locks, and their guards are forgotten.
+        unsafe {
+            self.unlock_own();
+            for heap in self.heaps_so_far() {
+                heap.shared.force_unlock();
+            }
+        }
+    }
+}

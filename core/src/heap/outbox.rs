@@ -1,0 +1,97 @@
+//! Frees of other owners' blocks, gathered by slab and sent together: one exchange for many blocks.
+
+use core::{
+    cell::Cell,
+    ptr::{self, NonNull},
+};
+
+use super::{Heap, split_tag};
+use crate::{
+    arena::Arena,
+    config::Config,
+    descriptor::Descriptor,
+    free_blocks::{FreeBlock, Link, Located},
+};
+
+/// How many slabs' blocks wait at once.
+const PARCELS: usize = 16;
+/// What waits in one parcel, at most: so many blocks, or so many bytes if that is less.
+const PARCEL_BLOCKS: u32 = 32;
+const PARCEL_BYTES: usize = 16 * 1024;
+
+/// Blocks of other owners that this one has freed and not sent yet: at most [`PARCELS`] times
+/// [`PARCEL_BYTES`]. Sent when a parcel is full, when its place is needed, when the heap takes a
+/// span, and when it is collected.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    parcels: [Parcel; PARCELS],
+}
+
+/// Blocks of one slab, in a chain as the slab's remote list has them.
+#[derive(Debug)]
+struct Parcel {
+    slab: Cell<*const Descriptor>,
+    first: Cell<Link>,
+    last: Cell<NonNull<FreeBlock>>,
+    count: Cell<u32>,
+}
+
+impl Outbox {
+    pub(super) const fn new() -> Self {
+        const fn empty() -> Parcel {
+            Parcel {
+                slab: Cell::new(ptr::null()),
+                first: Cell::new(Link::END),
+                last: Cell::new(NonNull::dangling()),
+                count: Cell::new(0),
+            }
+        }
+        Self { parcels: [const { empty() }; PARCELS] }
+    }
+}
+
+impl<C: Config> Heap<C> {
+    /// Frees a block of another owner's slab.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives the block up.
+    pub(super) unsafe fn free_remote(&self, arena: &Arena<C>, slab: &Descriptor, located: Located) {
+        self.remote_frees.add(1);
+        let parcel = &self.outbox.parcels[arena.granule_of(slab) as usize % PARCELS];
+        if !ptr::eq(parcel.slab.get(), slab) {
+            self.send(arena, parcel);
+            parcel.slab.set(slab);
+            parcel.last.set(located.block);
+        }
+        // SAFETY: I2: the caller gives the block up; it is in no other chain.
+        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.slab.free.secret()) };
+        parcel.first.set(Link::to(located.offset_bytes));
+        let count = parcel.count.get() + 1;
+        parcel.count.set(count);
+        if count >= PARCEL_BLOCKS || count as usize * slab.block_bytes.get() >= PARCEL_BYTES {
+            self.send(arena, parcel);
+        }
+    }
+
+    fn send(&self, arena: &Arena<C>, parcel: &Parcel) {
+        // SAFETY: I3: descriptors are immortal.
+        let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
+        let first = parcel.first.replace(Link::END);
+        let count = parcel.count.replace(0);
+        let secret = slab.slab.free.secret();
+        // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
+        let unparked = unsafe { slab.remote.push_chain(first, parcel.last.get(), count, secret) };
+        if unparked {
+            let (heap, _) = split_tag::<C>(slab.tag());
+            // SAFETY: I3: heaps are immortal.
+            unsafe { &*heap }.hand_back(arena, slab);
+        }
+    }
+
+    /// Sends everything that waits.
+    pub(super) fn send_all(&self, arena: &Arena<C>) {
+        for parcel in &self.outbox.parcels {
+            self.send(arena, parcel);
+        }
+    }
+}
