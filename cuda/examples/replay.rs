@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--growth" => options.allocator.growth_bytes = number()? << 20,
             "--slack" => options.allocator.slack_permille = number()? as u32,
             "--slacks" => options.allocator.slack_streams_permille = number()? as u32,
+            "--until" => options.allocator.slack_until_permille = number()? as u32,
+            "--small" => options.allocator.small_bytes = number()? << 10,
             "--unchecked" => options.device.checks = false,
             "--tight" => tight = true,
             _ => traces.push(argument),

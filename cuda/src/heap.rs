@@ -18,7 +18,7 @@ pub struct PoolId(pub(crate) u32);
 
 /// Streams are told apart by a bit of a word.
 pub(crate) const MAX_STREAMS: usize = 64;
-/// Streams times private pools.
+/// Streams times private pools, small blocks apart.
 pub(crate) const MAX_HEAPS: usize = 256;
 
 /// See the module. Never dropped before the allocator.
@@ -27,6 +27,8 @@ pub(crate) struct Heap {
     pub(crate) index: u32,
     pub(crate) stream: StreamId,
     pub(crate) pool: PoolId,
+    /// Whether it is for small blocks alone.
+    pub(crate) small: bool,
     /// The stream's bit in masks.
     pub(crate) bit: u64,
     /// The first address of the arena.

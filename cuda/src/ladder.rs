@@ -12,7 +12,7 @@
 //! Arena locks are held for arithmetic only, never during a driver call.
 #![forbid(unsafe_code)]
 
-use std::sync::MutexGuard;
+use std::sync::{MutexGuard, atomic::Ordering};
 
 use spin::mutex::SpinMutexGuard;
 
@@ -120,18 +120,27 @@ impl<D: Driver> Shared<D> {
 
     /// Bytes that reserved memory may reach before free memory is gathered instead.
     fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
-        let (mut live, mut peak, mut active) = (request.bytes, 0, 0);
+        let (mut live, mut peak, mut active) = (request.bytes, 0, request.heap.bit);
         for heap in self.heaps() {
             let arena = heap.arena.lock();
             live += arena.sums.requested_bytes;
             peak = peak.max(arena.sums.requested_peak_bytes);
-            active += u32::from(arena.end() > 0 || heap.index == request.heap.index);
+            active |= if arena.end() > 0 { heap.bit } else { 0 };
         }
         pool.live_peak_bytes = pool.live_peak_bytes.max(peak).max(live);
         let options = &self.options;
-        let slack =
-            if active > 1 { options.slack_streams_permille } else { options.slack_permille };
-        let budget = pool.budget_bytes(live, slack).min(pool.limit_bytes);
+        if pool.live_peak_bytes >= options.apart_bytes {
+            self.apart.store(true, Ordering::Relaxed);
+        }
+        let until = self.device_bytes / 1000 * u64::from(options.slack_until_permille);
+        let budget = if pool.reserved_bytes + request.bytes > until {
+            pool.limit_bytes
+        } else if active.count_ones() > 1 {
+            pool.budget_bytes(live, options.slack_streams_permille)
+        } else {
+            pool.budget_bytes(live, options.slack_permille)
+        };
+        let budget = budget.min(pool.limit_bytes);
         budget - budget % self.granule_bytes
     }
 
@@ -159,7 +168,8 @@ impl<D: Driver> Shared<D> {
         mut want: u64,
         round_to: u64,
     ) -> Result<(), DriverError> {
-        let piece = self.options.piece_bytes.next_multiple_of(self.granule_bytes);
+        let piece = self.options.piece_bytes.min(self.device_bytes / 128);
+        let piece = piece.max(1).next_multiple_of(self.granule_bytes);
         let peak = pool.live_peak_bytes.max(request.bytes);
         let growth = (peak / 128 / self.granule_bytes * self.granule_bytes)
             .clamp(self.granule_bytes, self.options.growth_bytes.max(self.granule_bytes));

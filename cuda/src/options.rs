@@ -17,8 +17,15 @@ pub struct Options {
     /// The same where several streams allocate: memory of one can serve another only if it
     /// waits, so independence is worth more memory.
     pub slack_streams_permille: u32,
+    /// The slack holds while less than this part of the device is reserved, in thousandths:
+    /// beyond it nobody else has much use for the rest, and gathering early costs room later.
+    pub slack_until_permille: u32,
+    /// Blocks of at most this many bytes are kept apart from larger ones.
+    pub small_bytes: u64,
+    /// They are kept apart once this many bytes are live; a small program shares one arena.
+    pub apart_bytes: u64,
     /// The largest piece of physical memory, bytes. Large pieces need fewer driver calls; small
-    /// ones are wholly free more often, and only those can move.
+    /// ones are wholly free more often, and only those can move. On a small device it is 1/128.
     pub piece_bytes: u64,
     /// Growth is rounded up to this many bytes where the slack allows.
     pub growth_bytes: u64,
@@ -34,6 +41,9 @@ impl Default for Options {
             cache_bytes: u64::MAX,
             slack_permille: 17,
             slack_streams_permille: 50,
+            slack_until_permille: 500,
+            small_bytes: 1 << 20,
+            apart_bytes: 1 << 30,
             piece_bytes: 24 << 20,
             growth_bytes: 8 << 20,
             span_bytes: 1 << 40,

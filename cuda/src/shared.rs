@@ -3,7 +3,7 @@
 
 use std::sync::{
     Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
 use genesis_mem_core::sync::Lock;
@@ -36,6 +36,8 @@ pub(crate) struct Shared<D: Driver> {
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
+    /// Whether small blocks get arenas of their own; see [`Options::apart_bytes`].
+    pub(crate) apart: AtomicBool,
     pub(crate) oom: Mutex<Option<OomCallback>>,
 }
 
@@ -51,6 +53,7 @@ impl<D: Driver> Shared<D> {
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
+            apart: AtomicBool::new(false),
             oom: Mutex::new(None),
             driver,
             options,
@@ -76,19 +79,28 @@ impl<D: Driver> Shared<D> {
         self.heaps[index as usize].get().expect("heaps are numbered in order")
     }
 
-    /// The heap of `stream` in `pool`, made on first use.
+    /// The heap for `bytes` on `stream` in `pool`, made on first use.
     #[inline]
-    pub(crate) fn heap(&self, stream: StreamId, pool: PoolId) -> Result<&Heap, AllocError> {
-        match self.heaps().find(|heap| heap.stream == stream && heap.pool == pool) {
+    pub(crate) fn heap(
+        &self,
+        bytes: u64,
+        stream: StreamId,
+        pool: PoolId,
+    ) -> Result<&Heap, AllocError> {
+        let small = bytes <= self.options.small_bytes && self.apart.load(Ordering::Relaxed);
+        let wanted =
+            |heap: &&Heap| heap.stream == stream && heap.pool == pool && heap.small == small;
+        match self.heaps().find(wanted) {
             Some(heap) => Ok(heap),
-            None => self.add_heap(stream, pool),
+            None => self.add_heap(stream, pool, small),
         }
     }
 
     #[cold]
-    fn add_heap(&self, stream: StreamId, id: PoolId) -> Result<&Heap, AllocError> {
+    fn add_heap(&self, stream: StreamId, id: PoolId, small: bool) -> Result<&Heap, AllocError> {
         let mut pool = self.pool();
-        if let Some(heap) = self.heaps().find(|heap| heap.stream == stream && heap.pool == id) {
+        let wanted = |heap: &&Heap| heap.stream == stream && heap.pool == id && heap.small == small;
+        if let Some(heap) = self.heaps().find(wanted) {
             return Ok(heap);
         }
         let index = self.heap_count.load(Ordering::Relaxed);
@@ -101,7 +113,7 @@ impl<D: Driver> Shared<D> {
         let base = self.driver.reserve(bytes)?;
         let span = (bytes / QUANTUM_BYTES) as u32;
         let arena = Lock::new(Arena::new());
-        let heap = Heap { index: index as u32, stream, pool: id, bit, base, span, arena };
+        let heap = Heap { index: index as u32, stream, pool: id, small, bit, base, span, arena };
         pool.progress.push(Progress { fence: None, passed: 0 });
         let heap = self.heaps[index].get_or_init(|| heap);
         self.heap_count.store(index + 1, Ordering::Release);
@@ -156,7 +168,7 @@ impl<D: Driver> Shared<D> {
         stream: StreamId,
         pool: PoolId,
     ) -> Result<Block, AllocError> {
-        let heap = self.heap(stream, pool)?;
+        let heap = self.heap(bytes, stream, pool)?;
         let len = bytes.max(1).div_ceil(QUANTUM_BYTES);
         if len >= u64::from(heap.span) {
             let largest_bytes = u64::from(heap.span) * QUANTUM_BYTES;

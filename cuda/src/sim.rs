@@ -33,10 +33,10 @@ pub struct SimOptions {
 }
 
 impl Default for SimOptions {
-    /// 80 GiB in granules of 2 MiB, no lag, with checks.
+    /// More memory than any device has, in granules of 2 MiB, no lag, with checks.
     fn default() -> Self {
         Self {
-            device_bytes: 80 << 30,
+            device_bytes: 1 << 40,
             granularity_bytes: 2 << 20,
             lag_ops: 0,
             virtual_memory: true,
