@@ -1,21 +1,35 @@
 //! The allocator as programs see it.
 #![forbid(unsafe_code)]
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
 
 use genesis_mem_core::{frag::Ratio, stats::Snapshot};
 
 use crate::{
+    SizeError,
     driver::{Driver, DriverError, StreamId},
     error::{AllocError, FreeError},
     heap::{Block, PoolId},
     options::Options,
+    parse_size,
     pool::Counts,
     shared::Shared,
 };
 
-/// A caching allocator for the memory of one device. Clones are handles on the same allocator.
-pub struct DeviceAllocator<D: Driver>(pub(crate) Arc<Shared<D>>);
+/// A caching allocator for the memory of one device. Clones are handles on the same allocator;
+/// the last one gives everything back.
+///
+/// ```
+/// use genesis_mem_cuda::{Builder, driver::StreamId, sim::{SimDriver, SimOptions}};
+/// let allocator = Builder::new().build_on(SimDriver::new(SimOptions::default()))?;
+/// let block = allocator.alloc(1 << 20, StreamId(0))?;
+/// allocator.free(block)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DeviceAllocator<D: Driver>(Arc<Shared<D>>);
 
 impl<D: Driver> Clone for DeviceAllocator<D> {
     fn clone(&self) -> Self {
@@ -33,7 +47,7 @@ impl<D: Driver> fmt::Debug for DeviceAllocator<D> {
 }
 
 impl<D: Driver> DeviceAllocator<D> {
-    /// An allocator on `driver`.
+    /// An allocator on `driver`; [`Builder`](crate::Builder) does the same option by option.
     ///
     /// # Errors
     /// The device does not answer.
@@ -41,7 +55,7 @@ impl<D: Driver> DeviceAllocator<D> {
         Shared::new(driver, options).map(|shared| Self(Arc::new(shared)))
     }
 
-    /// Allocates `bytes` for use on `stream`.
+    /// Allocates `bytes` for use on `stream`. No driver call where a free block fits.
     ///
     /// # Errors
     /// [`AllocError::OutOfMemory`] with all numbers, once everything free has been collected.
@@ -50,13 +64,33 @@ impl<D: Driver> DeviceAllocator<D> {
         self.0.alloc(bytes, stream, PoolId::default())
     }
 
-    /// Takes a block back. Work enqueued on its stream may still use it.
+    /// Allocates from a private pool.
+    ///
+    /// # Errors
+    /// As for [`alloc`](Self::alloc).
+    pub fn alloc_in(
+        &self,
+        bytes: u64,
+        stream: StreamId,
+        pool: PoolId,
+    ) -> Result<Block, AllocError> {
+        self.0.alloc(bytes, stream, pool)
+    }
+
+    /// Takes a block back, in the order of its stream: work that was enqueued there before may
+    /// still use it, and whoever gets the memory next comes after that work.
     ///
     /// # Errors
     /// The block is not this allocator's.
     #[inline]
     pub fn free(&self, block: Block) -> Result<(), FreeError> {
         self.0.free(block)
+    }
+
+    /// Makes a block larger or smaller where it is, if the addresses behind it are free and
+    /// mapped. Otherwise nothing changes.
+    pub fn resize_in_place(&self, block: &mut Block, bytes: u64) -> bool {
+        self.0.extend(block, bytes)
     }
 
     /// Says that `block` is also used on `stream`: after its free others get it only once
@@ -69,14 +103,113 @@ impl<D: Driver> DeviceAllocator<D> {
         Ok(())
     }
 
-    /// Everything the allocator says of itself.
+    /// A new private pool: its blocks never come from, nor go to, any other. Addresses handed
+    /// out during the capture of a graph stay mapped until [`drop_pool`](Self::drop_pool).
+    pub fn create_pool(&self) -> PoolId {
+        let mut pool = self.0.pool();
+        pool.pools += 1;
+        PoolId(pool.pools - 1)
+    }
+
+    /// Gives the memory of a private pool back, as far as no block of it is live; returns the
+    /// bytes. Waits for the device. The pool can still be used.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub fn drop_pool(&self, pool: PoolId) -> Result<u64, DriverError> {
+        self.0.empty_cache(&mut self.0.pool(), pool)
+    }
+
+    /// Holds at most this share of the device, 0 to 1, from now on.
+    pub fn set_memory_fraction(&self, fraction: f64) {
+        let bytes = self.0.device_bytes as f64 * fraction.clamp(0.0, 1.0);
+        self.set_limit(bytes as u64);
+    }
+
+    /// Holds at most this many bytes from now on. What is held beyond is given back as it
+    /// becomes free and is collected.
+    pub fn set_limit(&self, bytes: u64) {
+        self.0.pool().limit_bytes = bytes.min(self.0.device_bytes);
+    }
+
+    /// Keeps at most this much free memory, as in `"2GB"`, when garbage is collected.
+    ///
+    /// # Errors
+    /// The text is no size.
+    pub fn set_cache_size(&self, size: &str) -> Result<(), SizeError> {
+        self.0.pool().cache_bytes = parse_size(size)?;
+        Ok(())
+    }
+
+    /// Calls `callback` when a request cannot be served, with the bytes asked for. If it made
+    /// memory free it returns `true`, and the request is tried again.
+    pub fn set_oom_callback(&self, callback: impl Fn(u64) -> bool + Send + Sync + 'static) {
+        let mut slot = self.0.oom.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(Arc::new(callback));
+    }
+
+    /// Maps at least `bytes` in one piece for `stream`, so that the first requests find it.
+    ///
+    /// # Errors
+    /// As for [`alloc`](Self::alloc).
+    pub fn preallocate(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
+        let block = self.alloc(bytes, stream)?;
+        self.free(block).expect("a block just allocated is live");
+        Ok(())
+    }
+
+    /// Gives all free memory back to the device; returns the bytes. Waits for the device.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub fn empty_cache(&self) -> Result<u64, DriverError> {
+        self.0.empty_cache(&mut self.0.pool(), PoolId::default())
+    }
+
+    /// Takes back what other streams are through with, and gives the device what nobody has
+    /// asked for in a while and what the cache holds beyond its size; returns the bytes given
+    /// back. Never waits.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub fn collect_garbage(&self) -> Result<u64, DriverError> {
+        self.0.collect_garbage(&mut self.0.pool())
+    }
+
+    /// Gathers the wholly free pieces of each stream under one contiguous range; returns the
+    /// longest free range in bytes. Never waits, never moves a live block.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub fn compact(&self) -> Result<u64, DriverError> {
+        self.0.compact(&mut self.0.pool())?;
+        Ok(self.memory_stats().largest_free_bytes)
+    }
+
+    /// Everything the allocator says of itself. Snapshots of several allocators
+    /// [merge](Snapshot::merge).
     pub fn memory_stats(&self) -> Snapshot {
         self.0.snapshot()
+    }
+
+    /// What one stream holds; limits and counts of the whole allocator are zero.
+    pub fn stream_stats(&self, stream: StreamId) -> Snapshot {
+        self.0.snapshot_of(|heap| heap.stream == stream)
+    }
+
+    /// What one pool holds; limits and counts of the whole allocator are zero.
+    pub fn pool_stats(&self, pool: PoolId) -> Snapshot {
+        self.0.snapshot_of(|heap| heap.pool == pool)
     }
 
     /// Free memory that is not in the largest free block, over free memory.
     pub fn fragmentation_ratio(&self) -> Ratio {
         self.0.snapshot().external_fragmentation()
+    }
+
+    /// Forgets the peaks: the present levels are the new ones.
+    pub fn reset_peak_stats(&self) {
+        self.0.reset_peaks();
     }
 
     /// The driver below.
@@ -99,17 +232,11 @@ impl<D: Driver> DeviceAllocator<D> {
         self.0.pool().counts
     }
 
-    /// Gives all free memory back to the device; returns the bytes. Waits for the device.
+    /// Checks the structure of every arena, and the sums of the snapshot; for tests.
     ///
-    /// # Errors
-    /// The device does not answer.
-    pub fn empty_cache(&self) -> Result<u64, DriverError> {
-        self.0.empty_cache(&mut self.0.pool())
-    }
-}
-
-impl<D: Driver> Drop for Shared<D> {
-    fn drop(&mut self) {
-        self.tear_down();
+    /// # Panics
+    /// Something does not hold.
+    pub fn assert_valid(&self) {
+        self.0.assert_valid();
     }
 }

@@ -415,17 +415,14 @@ impl Arena {
         middle
     }
 
-    /// Takes a wholly free window's memory out of use: free space becomes a hole. Returns when a
-    /// part of that space was last freed.
-    pub(crate) fn close(&mut self, window: u32) -> u32 {
+    /// Takes a wholly free window's memory out of use: free space becomes a hole.
+    pub(crate) fn close(&mut self, window: u32) {
         let window = self.windows[window as usize];
         let node = self.free_at(window).expect("the window is free");
-        let stamp = self.node(node).stamp;
         self.bins.remove(&mut self.nodes, node);
         self.nodes.0[node as usize].state = State::Live;
         let middle = self.isolate(node, window, Self::insert_free);
         self.insert_hole(middle);
-        stamp
     }
 
     /// The free node that covers `window`. Linear in the number of free nodes of that size.

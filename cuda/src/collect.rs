@@ -3,113 +3,168 @@
 
 use crate::{
     arena::QUANTUM_BYTES,
-    driver::{Driver, DriverError},
+    driver::{Driver, DriverError, PhysicalId},
     heap::{Heap, PoolId},
-    pool::Pool,
+    pool::{Place, Pool},
     shared::Shared,
 };
 
 impl<D: Driver> Shared<D> {
-    /// Gives every wholly free piece that `wanted` names back to the device; returns the bytes.
+    /// Gives wholly free pieces of one heap back, up to `most_bytes` and a piece; returns the
+    /// bytes. The least recently freed go first.
     ///
-    /// `wanted` gets the heap and the arena's clock when a part of the piece was last freed. The
-    /// caller has made sure that no enqueued work uses those pieces at any of their addresses.
-    pub(crate) fn release_free(
+    /// `wanted` gets the arena's clock when a part of the piece was last freed. The caller has
+    /// made sure that no enqueued work uses those pieces at any of their addresses.
+    fn release_free(
         &self,
         pool: &mut Pool<D>,
-        keep_bytes: u64,
-        wanted: impl Fn(&Pool<D>, &Heap, u32) -> bool,
+        heap: &Heap,
+        mut most_bytes: u64,
+        wanted: impl Fn(u32) -> bool,
     ) -> Result<u64, DriverError> {
         let min = (self.granule_bytes / QUANTUM_BYTES) as u32;
-        let mut released = 0;
-        for heap in self.heaps() {
-            let mut windows = Vec::new();
+        let mut windows = Vec::new();
+        {
             let mut arena = heap.arena.lock();
+            let clock = arena.clock;
             arena.for_each_free_window(min, |node, window| {
-                windows.push((arena.node(node).stamp, window));
+                let stamp = arena.node(node).stamp;
+                if wanted(stamp) {
+                    windows.push((clock.wrapping_sub(stamp), window));
+                }
             });
-            windows.retain(|&(stamp, _)| wanted(pool, heap, stamp));
-            // The highest addresses first: the arena shrinks from its end.
-            windows.sort_by_key(|&(_, window)| core::cmp::Reverse(window));
-            let mut free_bytes: u64 = 0;
-            arena.for_each_free(|len| free_bytes += u64::from(len) * QUANTUM_BYTES);
+            windows.sort_unstable();
+            windows.reverse();
             windows.retain(|&(_, window)| {
                 let bytes = u64::from(arena.windows()[window as usize].len) * QUANTUM_BYTES;
-                let spare = free_bytes >= keep_bytes.saturating_add(bytes);
-                free_bytes -= if spare { bytes } else { 0 };
-                spare
+                let wanted = most_bytes > 0;
+                most_bytes = most_bytes.saturating_sub(bytes);
+                wanted
             });
             for &(_, window) in &windows {
                 arena.close(window);
             }
-            drop(arena);
-            for (_, window) in windows {
-                let memory = heap.arena.lock().windows()[window as usize].memory;
-                released += self.release_piece(pool, memory)?;
+        }
+        let (mut released, mut failed) = (0, None);
+        for (_, window) in windows {
+            let memory = heap.arena.lock().windows()[window as usize].memory;
+            match self.release_piece(pool, memory) {
+                Ok(bytes) => released += bytes,
+                Err(error) => drop(failed.get_or_insert(error)),
             }
-            heap.arena.lock().reset_if_empty();
+        }
+        heap.arena.lock().reset_if_empty();
+        failed.map_or(Ok(released), Err)
+    }
+
+    /// Unmaps a piece everywhere and gives it back; it is a hole at all its addresses. If it
+    /// cannot be unmapped it is free again where it was.
+    fn release_piece(&self, pool: &mut Pool<D>, memory: u32) -> Result<u64, DriverError> {
+        let bytes = pool.memory(memory).bytes();
+        let piece = pool.memory_mut(memory);
+        piece.places.swap(0, piece.current);
+        piece.current = 0;
+        while let Some(&place) = pool.memory(memory).places.last() {
+            let heap = self.heap_at(place.heap);
+            let start = heap.arena.lock().windows()[place.window as usize].start;
+            if let Err(error) = self.driver.unmap(heap.address(start), bytes) {
+                let Place { heap, window } = pool.memory(memory).place();
+                self.heap_at(heap).arena.lock().open(window);
+                return Err(error);
+            }
+            heap.arena.lock().unmap(place.window);
+            pool.memory_mut(memory).places.pop();
+            pool.counts.unmaps += 1;
+        }
+        let id = pool.memory(memory).id;
+        pool.memories[memory as usize] = None;
+        pool.reserved_bytes -= bytes;
+        self.release(pool, id).map(|()| bytes)
+    }
+
+    /// Gives back a piece that is mapped nowhere, or keeps it in mind for another try.
+    pub(crate) fn release(&self, pool: &mut Pool<D>, id: PhysicalId) -> Result<(), DriverError> {
+        pool.orphans.push(id);
+        while let Some(&id) = pool.orphans.last() {
+            self.driver.release(id)?;
+            pool.counts.releases += 1;
+            pool.orphans.pop();
+        }
+        Ok(())
+    }
+
+    /// Gives all free memory of one pool back. Waits on the CPU for the device.
+    pub(crate) fn empty_cache(&self, pool: &mut Pool<D>, id: PoolId) -> Result<u64, DriverError> {
+        self.synchronize(pool)?;
+        self.settle(pool)?;
+        let mut released = 0;
+        for heap in self.heaps().filter(|heap| heap.pool == id) {
+            released += self.release_free(pool, heap, u64::MAX, |_| true)?;
         }
         Ok(released)
     }
 
-    /// Unmaps a piece everywhere and gives it back. It is a hole at all its addresses.
-    fn release_piece(&self, pool: &mut Pool<D>, memory: u32) -> Result<u64, DriverError> {
-        let piece = pool.memories[memory as usize].take().expect("a mapped piece exists");
-        let mut result = Ok(());
-        for place in &piece.places {
-            let heap = self.heap_at(place.heap);
-            let start = {
-                let mut arena = heap.arena.lock();
-                arena.unmap(place.window);
-                arena.windows()[place.window as usize].start
-            };
-            result = result.and(self.driver.unmap(heap.address(start), piece.bytes()));
-            pool.counts.unmaps += 1;
+    /// Gives back what nobody has asked for in a while, and the oldest of what the cache holds
+    /// beyond its size, as far as no enqueued work uses it. Never waits.
+    pub(crate) fn collect_garbage(&self, pool: &mut Pool<D>) -> Result<u64, DriverError> {
+        self.settle(pool)?;
+        self.advance(pool)?;
+        let heaps = || self.heaps().filter(|heap| heap.pool == PoolId::default());
+        let mut free_bytes = 0;
+        for heap in heaps() {
+            let add = |len| free_bytes += u64::from(len) * QUANTUM_BYTES;
+            heap.arena.lock().for_each_free(add);
         }
-        result = result.and(self.driver.release(piece.id));
-        pool.counts.releases += 1;
-        pool.reserved_bytes -= piece.bytes();
-        result.map(|()| piece.bytes())
-    }
-
-    /// Gives all free memory back. Waits on the CPU for the device.
-    pub(crate) fn empty_cache(&self, pool: &mut Pool<D>) -> Result<u64, DriverError> {
-        self.synchronize(pool)?;
-        self.settle(pool)?;
-        self.release_free(pool, 0, |_, heap, _| heap.pool == PoolId::default())
-    }
-
-    /// Gives back what no enqueued work uses and nobody has asked for during `idle_frees` frees
-    /// of its stream. Never waits.
-    pub(crate) fn collect_garbage(
-        &self,
-        pool: &mut Pool<D>,
-        idle_frees: u32,
-    ) -> Result<u64, DriverError> {
-        self.settle(pool)?;
-        let keep_bytes = 0;
-        self.release_free(pool, keep_bytes, |pool, heap, stamp| {
+        let mut excess_bytes = free_bytes.saturating_sub(pool.cache_bytes);
+        let mut released = 0;
+        for heap in heaps() {
             let clock = heap.arena.lock().clock;
-            let idle = clock.wrapping_sub(stamp) >= idle_frees;
-            heap.pool == PoolId::default() && idle && self.is_passed(pool, heap, stamp)
-        })
+            let passed = pool.progress[heap.index as usize].passed;
+            let out_of_use = |stamp: u32| passed.wrapping_sub(stamp) as i32 >= 0;
+            let idle = |stamp: u32| clock.wrapping_sub(stamp) >= self.options.idle_frees;
+            released +=
+                self.release_free(pool, heap, u64::MAX, |stamp| out_of_use(stamp) && idle(stamp))?;
+            let more = self.release_free(pool, heap, excess_bytes, out_of_use)?;
+            excess_bytes = excess_bytes.saturating_sub(more);
+            released += more;
+        }
+        Ok(released)
+    }
+
+    /// Moves each heap's wholly free pieces behind its last block, into one free range.
+    pub(crate) fn compact(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        self.settle(pool)?;
+        for heap in self.heaps() {
+            self.gather_own(pool, heap)?;
+        }
+        Ok(())
     }
 
     /// Gives everything back, live blocks or not. The allocator is going.
+    ///
+    /// Each call gets a second chance. A broken or lost device has nothing left to give back and
+    /// must not be asked.
     pub(crate) fn tear_down(&self) {
         let mut pool = self.pool();
-        // A broken or lost device has nothing left to give back, and must not be asked.
-        if self.synchronize(&mut pool).is_err() {
+        if self.synchronize(&mut pool).or_else(|_| self.synchronize(&mut pool)).is_err() {
             return;
         }
-        for index in 0..pool.memories.len() {
-            if pool.memories[index].is_some() {
-                let _ = self.release_piece(&mut pool, index as u32);
+        for piece in std::mem::take(&mut pool.memories).into_iter().flatten() {
+            for place in &piece.places {
+                let heap = self.heap_at(place.heap);
+                let start = heap.arena.lock().windows()[place.window as usize].start;
+                let unmap = || self.driver.unmap(heap.address(start), piece.bytes());
+                let _ = unmap().or_else(|_| unmap());
             }
+            let _ = self.release(&mut pool, piece.id);
+        }
+        while let Some(id) = pool.orphans.pop() {
+            let _ = self.driver.release(id);
         }
         for heap in self.heaps() {
             let bytes = u64::from(heap.span) * QUANTUM_BYTES;
-            let _ = self.driver.unreserve(heap.base, bytes);
+            let unreserve = || self.driver.unreserve(heap.base, bytes);
+            let _ = unreserve().or_else(|_| unreserve());
         }
     }
 }

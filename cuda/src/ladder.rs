@@ -9,7 +9,8 @@
 //!    is grown, up to the limit (`gather`).
 //! 7. The CPU waits for the device, everything is collected, and 2 to 6 are tried again.
 //!
-//! Arena locks are held for arithmetic only, never during a driver call.
+//! Arena locks are held for arithmetic and for fences, which never block; never while memory is
+//! created, mapped or waited for on the CPU.
 #![forbid(unsafe_code)]
 
 use std::sync::{MutexGuard, atomic::Ordering};
@@ -40,6 +41,16 @@ struct Free {
     node: u32,
     place: Place,
     len: u32,
+    /// Streams that may still use it.
+    waits: u64,
+}
+
+/// A piece on its way: where it was, and the window that is set aside for it.
+struct Moved {
+    memory: u32,
+    from: Place,
+    window: u32,
+    start: u32,
 }
 
 /// Arenas of all heaps of one pool, locked.
@@ -194,8 +205,8 @@ impl<D: Driver> Shared<D> {
         self.check_span(heap, end, len)?;
         let id = self.driver.create(bytes)?;
         if let Err(error) = self.driver.map(heap.address(end), bytes, id) {
-            // The piece is mapped nowhere; if even this fails there is nothing left to try.
-            let _ = self.driver.release(id);
+            // If even this fails the piece is kept in mind; the first error is the one to tell.
+            let _ = self.release(pool, id);
             return Err(error);
         }
         pool.counts.maps += 1;
@@ -221,37 +232,29 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         request: Request<'_>,
     ) -> Result<Option<Block>, DriverError> {
-        let (block, waits) = {
-            let mut arenas = self.arenas(request.heap);
-            let own = self.position(&arenas, request.heap);
-            if arenas[own].1.holes().next().is_none() {
-                return Ok(None);
-            }
-            let free = self.free_pieces(pool, &arenas);
-            let Some(run) = best_run(&arenas[own], &free, request.len) else {
-                return Ok(None);
-            };
-            let mut waits = 0;
-            for (memory, window) in run {
-                let from = pool.memory(memory).place();
-                waits |= self.close(pool, &mut arenas, from);
-                let to = Place { heap: request.heap.index, window };
-                let piece = pool.memory_mut(memory);
-                piece.current =
-                    piece.places.iter().position(|place| *place == to).expect("a window");
-                arenas[own].1.open(window);
-                pool.counts.moves += 1;
-                pool.counts.moves_back += 1;
-            }
-            let arena = &mut arenas[own].1;
-            let node = arena.alloc(request.len, request.bytes).expect("the run is long enough");
-            (
-                self.block(request.heap, request.heap, node, arena.node(node).start, request.bytes),
-                waits,
-            )
-        };
-        self.wait_for(pool, request.heap, waits)?;
-        Ok(Some(block))
+        let Request { heap, bytes, len } = request;
+        let mut arenas = self.arenas(heap);
+        let own = position(&arenas, heap);
+        if arenas[own].1.holes().next().is_none() {
+            return Ok(None);
+        }
+        let free = self.free_pieces(pool, &arenas);
+        let Some(run) = best_run(&arenas[own], &free, len) else { return Ok(None) };
+        let pieces = || run.iter().filter_map(|&(memory, _)| free[memory as usize]);
+        self.wait_for(pool, heap, pieces().fold(0, |waits, piece| waits | piece.waits))?;
+        for &(memory, window) in &run {
+            close(&mut arenas, pool.memory(memory).place());
+            let here = Place { heap: heap.index, window };
+            let piece = pool.memory_mut(memory);
+            let known = piece.places.iter().position(|place| *place == here);
+            piece.current = known.expect("a hole's memory knows its window");
+            arenas[own].1.open(window);
+            pool.counts.moves += 1;
+            pool.counts.moves_back += 1;
+        }
+        let arena = &mut arenas[own].1;
+        let node = arena.alloc(len, bytes).expect("the run is long enough");
+        Ok(Some(self.block(heap, heap, node, arena.node(node).start, bytes)))
     }
 
     /// Takes a free block of another stream; ours waits for it on the device.
@@ -266,18 +269,14 @@ impl<D: Driver> Shared<D> {
         let Some((_, home)) = fitting.min_by_key(|(len, home)| (*len, home.index)) else {
             return Ok(None);
         };
-        let (node, start, stamp) = {
-            let mut arena = home.arena.lock();
-            // Another thread may have been quicker; then there is simply nothing to borrow.
-            let Some(node) = arena.alloc(len, bytes) else { return Ok(None) };
-            let entry = arena.node(node);
-            (node, entry.start, entry.stamp)
-        };
-        pool.counts.borrows += 1;
-        let block = self.block(home, heap, node, start, bytes);
-        let waits = if self.is_passed(pool, home, stamp) { 0 } else { home.bit };
+        let mut arena = home.arena.lock();
+        // Another thread may have been quicker; then there is simply nothing to borrow.
+        let Some((node, _)) = arena.best_fit(len) else { return Ok(None) };
+        let waits = self.waits(pool, home, arena.node(node).stamp);
         self.wait_for(pool, heap, waits)?;
-        Ok(Some(block))
+        let node = arena.alloc(len, bytes).expect("it fitted under the same lock");
+        pool.counts.borrows += 1;
+        Ok(Some(self.block(home, heap, node, arena.node(node).start, bytes)))
     }
 
     /// Makes our stream wait for those that still use blocks of our arena, and takes these back.
@@ -287,32 +286,23 @@ impl<D: Driver> Shared<D> {
         request: Request<'_>,
     ) -> Result<Option<Block>, DriverError> {
         let heap = request.heap;
-        let mut waits = 0;
-        let mut nodes: Vec<u32> = Vec::new();
-        for batch in &mut pool.batches {
-            batch.nodes.retain(|&(home, node, mask)| {
-                if home == heap.index {
-                    waits |= mask;
-                    nodes.push(node);
-                }
-                home != heap.index
-            });
-        }
-        {
-            let mut arena = heap.arena.lock();
-            for (node, mask) in std::mem::take(&mut arena.pending) {
-                waits |= mask;
-                nodes.push(node);
-            }
-        }
-        if nodes.is_empty() {
+        let mut arena = heap.arena.lock();
+        let in_batches = pool.batches.iter().flat_map(|batch| &batch.nodes);
+        let in_batches = in_batches.filter(|(home, ..)| *home == heap.index);
+        let waiting: Vec<(u32, u64)> = in_batches
+            .map(|&(_, node, mask)| (node, mask))
+            .chain(arena.pending.iter().copied())
+            .collect();
+        if waiting.is_empty() {
             return Ok(None);
         }
-        self.wait_for(pool, heap, waits & !heap.bit)?;
-        {
-            let mut arena = heap.arena.lock();
-            nodes.into_iter().for_each(|node| arena.settle(node));
+        self.wait_for(pool, heap, waiting.iter().fold(0, |waits, (_, mask)| waits | mask))?;
+        for batch in &mut pool.batches {
+            batch.nodes.retain(|(home, ..)| *home != heap.index);
         }
+        arena.pending.clear();
+        waiting.into_iter().for_each(|(node, _)| arena.settle(node));
+        drop(arena);
         Ok(self.fit(request))
     }
 
@@ -327,11 +317,10 @@ impl<D: Driver> Shared<D> {
         let heap = request.heap;
         let capacity = self.capacity(pool)?;
         let fresh;
-        let mut waits = 0;
-        let mut moved: Vec<(u32, Place, u32, u32)> = Vec::new();
+        let moved;
         {
             let mut arenas = self.arenas(heap);
-            let own = self.position(&arenas, heap);
+            let own = position(&arenas, heap);
             let tail = arenas[own].1.free_tail();
             let at_hand = tail.map_or(0, |node| arenas[own].1.node(node).len);
             let short = u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES;
@@ -347,19 +336,25 @@ impl<D: Driver> Shared<D> {
                 return Ok(None);
             }
             let pieces = choose(movable, want - fresh, heap.index);
-            let end = arenas[own].1.end();
-            let len = pieces.iter().map(|piece| piece.len).sum();
-            self.check_span(heap, end, len)?;
-            for piece in pieces {
-                waits |= self.close(pool, &mut arenas, piece.place);
-                let window = arenas[own].1.append(piece.len, piece.memory);
-                let start = arenas[own].1.windows()[window as usize].start;
-                moved.push((piece.memory, piece.place, window, start));
-            }
+            moved = self.set_aside(pool, heap, &mut arenas, pieces)?;
         }
-        self.wait_for(pool, heap, waits)?;
+        self.map_again(pool, heap, moved)?;
+        if fresh > 0 {
+            self.grow(pool, request, fresh, 0)?;
+        }
+        Ok(self.fit(request))
+    }
+
+    /// Maps each piece at the window set aside for it, and makes it usable there. Pieces that
+    /// cannot be mapped go back to where they were.
+    fn map_again(
+        &self,
+        pool: &mut Pool<D>,
+        heap: &Heap,
+        moved: Vec<Moved>,
+    ) -> Result<(), DriverError> {
         let mut failed = None;
-        for (memory, from, window, start) in moved {
+        for Moved { memory, from, window, start } in moved {
             let (id, bytes) = (pool.memory(memory).id, pool.memory(memory).bytes());
             if failed.is_none() {
                 failed = self.driver.map(heap.address(start), bytes, id).err();
@@ -376,23 +371,50 @@ impl<D: Driver> Shared<D> {
             piece.places.push(Place { heap: heap.index, window });
             heap.arena.lock().open(window);
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        if fresh > 0 {
-            self.grow(pool, request, fresh, 0)?;
-        }
-        Ok(self.fit(request))
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Closes a window; returns the bit of its stream if that may still use it.
-    fn close(&self, pool: &Pool<D>, arenas: &mut Arenas<'_>, place: Place) -> u64 {
-        let (heap, arena) = arenas
-            .iter_mut()
-            .find(|(heap, _)| heap.index == place.heap)
-            .expect("pieces stay within their pool");
-        let stamp = arena.close(place.window);
-        if self.is_passed(pool, heap, stamp) { 0 } else { heap.bit }
+    /// Moves all wholly free pieces of `heap` behind its last block, unless they are one free
+    /// range already.
+    pub(crate) fn gather_own(&self, pool: &mut Pool<D>, heap: &Heap) -> Result<(), DriverError> {
+        let moved;
+        {
+            let mut arenas = self.arenas(heap);
+            let own = position(&arenas, heap);
+            let tail = arenas[own].1.free_tail();
+            let mut pieces: Vec<Free> =
+                self.free_pieces(pool, &arenas).into_iter().flatten().collect();
+            pieces.retain(|piece| piece.place.heap == heap.index && Some(piece.node) != tail);
+            let in_one = pieces.windows(2).all(|two| two[0].node == two[1].node);
+            if pieces.is_empty() || (in_one && tail.is_none()) {
+                return Ok(());
+            }
+            moved = self.set_aside(pool, heap, &mut arenas, pieces)?;
+        }
+        self.map_again(pool, heap, moved)
+    }
+
+    /// Takes pieces out of use where they are, and sets windows aside for them at the end of our
+    /// arena. Our stream waits for those that may still use them.
+    fn set_aside(
+        &self,
+        pool: &mut Pool<D>,
+        heap: &Heap,
+        arenas: &mut Arenas<'_>,
+        pieces: Vec<Free>,
+    ) -> Result<Vec<Moved>, DriverError> {
+        let own = position(arenas, heap);
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        self.check_span(heap, arenas[own].1.end(), len)?;
+        self.wait_for(pool, heap, pieces.iter().fold(0, |waits, piece| waits | piece.waits))?;
+        let set_aside = |piece: Free| {
+            close(arenas, piece.place);
+            let arena = &mut arenas[own].1;
+            let window = arena.append(piece.len, piece.memory);
+            let start = arena.windows()[window as usize].start;
+            Moved { memory: piece.memory, from: piece.place, window, start }
+        };
+        Ok(pieces.into_iter().map(set_aside).collect())
     }
 
     /// All wholly free pieces, by index.
@@ -403,7 +425,8 @@ impl<D: Driver> Shared<D> {
             arena.for_each_free_window(min, |node, window| {
                 let crate::arena::Window { len, memory, .. } = arena.windows()[window as usize];
                 let place = Place { heap: heap.index, window };
-                free[memory as usize] = Some(Free { memory, node, place, len });
+                let waits = self.waits(pool, heap, arena.node(node).stamp);
+                free[memory as usize] = Some(Free { memory, node, place, len, waits });
             });
         }
         free
@@ -413,10 +436,6 @@ impl<D: Driver> Shared<D> {
     fn arenas(&self, heap: &Heap) -> Arenas<'_> {
         let pool = heap.pool;
         self.heaps().filter(|h| h.pool == pool).map(|h| (h, h.arena.lock())).collect()
-    }
-
-    fn position(&self, arenas: &Arenas<'_>, heap: &Heap) -> usize {
-        arenas.iter().position(|(h, _)| h.index == heap.index).expect("a heap is in its pool")
     }
 
     /// Makes the stream of `heap` wait, on the device, for the present end of other streams.
@@ -429,10 +448,11 @@ impl<D: Driver> Shared<D> {
         Ok(())
     }
 
-    /// Whether everything freed in `heap` up to `stamp` is known to be out of use.
-    pub(crate) fn is_passed(&self, pool: &Pool<D>, heap: &Heap, stamp: u32) -> bool {
-        let progress = &pool.progress[heap.index as usize];
-        progress.passed.wrapping_sub(stamp) as i32 >= 0
+    /// The bit of `heap`'s stream, unless it is known to be through with what was freed up to
+    /// `stamp`.
+    fn waits(&self, pool: &Pool<D>, heap: &Heap, stamp: u32) -> u64 {
+        let passed = pool.progress[heap.index as usize].passed;
+        if passed.wrapping_sub(stamp) as i32 >= 0 { 0 } else { heap.bit }
     }
 
     /// Records fences for what was freed since, asks the earlier ones, and takes back what they
@@ -470,14 +490,12 @@ impl<D: Driver> Shared<D> {
                 self.heap_at(heap).arena.lock().settle(node);
             }
         }
-        self.advance(pool)
+        // With one stream nobody asks how far it is.
+        if pool.streams.len() > 1 { self.advance(pool) } else { Ok(()) }
     }
 
-    /// Learns how far each stream is, where there are several.
-    fn advance(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
-        if self.heaps().count() < 2 {
-            return Ok(());
-        }
+    /// Learns how far each stream is.
+    pub(crate) fn advance(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         for heap in self.heaps() {
             let clock = heap.arena.lock().clock;
             let Progress { fence, passed } = &mut pool.progress[heap.index as usize];
@@ -509,6 +527,19 @@ impl<D: Driver> Shared<D> {
         }
         Ok(())
     }
+}
+
+fn position(arenas: &Arenas<'_>, heap: &Heap) -> usize {
+    arenas.iter().position(|(h, _)| h.index == heap.index).expect("a heap is in its pool")
+}
+
+/// Takes the memory of a wholly free window out of use.
+fn close(arenas: &mut Arenas<'_>, place: Place) {
+    let (_, arena) = arenas
+        .iter_mut()
+        .find(|(heap, _)| heap.index == place.heap)
+        .expect("pieces stay within their pool");
+    arena.close(place.window);
 }
 
 /// The windows to open in own holes so that the request fits, moving the fewest bytes.

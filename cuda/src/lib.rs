@@ -2,6 +2,8 @@
 pub mod allocator;
 mod arena;
 mod bins;
+mod buffer;
+mod builder;
 mod collect;
 pub mod driver;
 pub mod error;
@@ -13,10 +15,14 @@ mod pool;
 pub mod replay;
 mod shared;
 pub mod sim;
+mod sizes;
 mod stats;
 
 pub use allocator::DeviceAllocator;
+pub use buffer::DeviceBuffer;
+pub use builder::Builder;
 pub use error::{AllocError, FreeError, OutOfMemory};
 pub use heap::{Block, PoolId};
 pub use options::Options;
 pub use pool::Counts;
+pub use sizes::{SizeError, parse_size};

@@ -27,6 +27,8 @@ pub struct Options {
     /// The largest piece of physical memory, bytes. Large pieces need fewer driver calls; small
     /// ones are wholly free more often, and only those can move. On a small device it is 1/128.
     pub piece_bytes: u64,
+    /// Garbage is what nobody has asked for during this many frees on its stream.
+    pub idle_frees: u32,
     /// Growth is rounded up to this many bytes where the slack allows.
     pub growth_bytes: u64,
     /// Addresses to set aside for a stream, bytes.
@@ -45,6 +47,7 @@ impl Default for Options {
             small_bytes: 1 << 20,
             apart_bytes: 1 << 30,
             piece_bytes: 24 << 20,
+            idle_frees: 100_000,
             growth_bytes: 8 << 20,
             span_bytes: 1 << 40,
         }

@@ -83,6 +83,8 @@ pub struct Counts {
 /// See the module.
 pub(crate) struct Pool<D: Driver> {
     pub(crate) memories: Vec<Option<Memory>>,
+    /// Pieces that are mapped nowhere and could not be given back yet.
+    pub(crate) orphans: Vec<PhysicalId>,
     pub(crate) reserved_bytes: u64,
     pub(crate) reserved_peak_bytes: u64,
     pub(crate) live_peak_bytes: u64,
@@ -99,6 +101,7 @@ impl<D: Driver> Pool<D> {
     pub(crate) fn new(limit_bytes: u64, cache_bytes: u64) -> Self {
         Self {
             memories: Vec::new(),
+            orphans: Vec::new(),
             reserved_bytes: 0,
             reserved_peak_bytes: 0,
             live_peak_bytes: 0,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Called when a request cannot be served, with the bytes asked for. Returns whether it made
 /// memory free, so that the request is worth another try.
-pub(crate) type OomCallback = Box<dyn Fn(u64) -> bool + Send + Sync>;
+pub(crate) type OomCallback = std::sync::Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 /// Tells blocks of different allocators apart.
 static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
@@ -193,8 +193,8 @@ impl<D: Driver> Shared<D> {
             {
                 return Err(AllocError::Driver(error));
             }
-            // Without the pool's lock, since the callback frees blocks or even allocates.
-            let callback = self.oom.lock().unwrap_or_else(PoisonError::into_inner);
+            // Without any lock, since the callback frees blocks or even allocates.
+            let callback = self.oom.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if !callback.as_ref().is_some_and(|freed_some| freed_some(request.bytes)) {
                 return Err(self.out_of_memory(request.bytes));
             }
@@ -249,5 +249,47 @@ impl<D: Driver> Shared<D> {
             block.bytes = bytes;
         }
         extended
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    /// The present levels become the peaks.
+    pub(crate) fn reset_peaks(&self) {
+        let mut pool = self.pool();
+        pool.reserved_peak_bytes = pool.reserved_bytes;
+        pool.live_peak_bytes = 0;
+        for heap in self.heaps() {
+            let mut arena = heap.arena.lock();
+            let sums = &mut arena.sums;
+            sums.requested_peak_bytes = sums.requested_bytes;
+            sums.allocated_peak_bytes = sums.allocated_bytes;
+            pool.live_peak_bytes += sums.requested_bytes;
+        }
+    }
+
+    /// Checks all arenas, each piece's places, and the sums of the snapshot.
+    pub(crate) fn assert_valid(&self) {
+        let pool = self.pool();
+        let mut reserved = 0;
+        for memory in pool.memories.iter().flatten() {
+            reserved += memory.bytes();
+            for place in &memory.places {
+                let arena = self.heap_at(place.heap).arena.lock();
+                assert_eq!(arena.windows()[place.window as usize].len, memory.len);
+            }
+        }
+        assert_eq!(reserved, pool.reserved_bytes, "pieces add up to what is reserved");
+        for heap in self.heaps() {
+            heap.arena.lock().assert_valid();
+        }
+        drop(pool);
+        let sums = self.snapshot().check();
+        assert_eq!(sums, Ok(()), "the snapshot's sums hold");
+    }
+}
+
+impl<D: Driver> Drop for Shared<D> {
+    fn drop(&mut self) {
+        self.tear_down();
     }
 }

@@ -1,0 +1,152 @@
+//! Random programs against the simulated device's own checks: no overlap, no reuse before its
+//! fence, nothing used unmapped, nothing leaked, and sums that hold.
+mod common;
+
+use common::{GRANULE, Random, device, stream};
+use genesis_mem_cuda::{AllocError, Block, DeviceAllocator, sim::SimDriver};
+
+/// A program of `steps` steps on `streams` streams, in a device of `granules`.
+fn run(seed: u64, steps: u32, streams: u64, granules: u64, lag_ops: u64) {
+    let (driver, allocator) = device(granules, lag_ops);
+    let mut program = Program { driver: &driver, allocator: &allocator, live: vec![], next: 0 };
+    let mut random = Random(seed * 2 + 1);
+    for step in 0..steps {
+        match random.below(100) {
+            0..46 => program.alloc(random.size(24), random.below(streams)),
+            46..50 => program.record(&mut random, streams),
+            50..96 => program.free(&mut random),
+            96 => drop(allocator.collect_garbage().expect("the device answers")),
+            97 => drop(allocator.compact().expect("the device answers")),
+            98 => drop(allocator.empty_cache().expect("the device answers")),
+            _ => allocator.assert_valid(),
+        }
+        assert_eq!(driver.take_violations(), [], "seed {seed}, step {step}");
+    }
+    allocator.assert_valid();
+    while !program.live.is_empty() {
+        program.free(&mut random);
+    }
+    let stats = allocator.memory_stats();
+    assert_eq!((stats.allocated_bytes.current, stats.requested_bytes.current), (0, 0));
+    allocator.empty_cache().expect("the device answers");
+    assert_eq!(allocator.reserved_bytes(), 0, "everything free goes back");
+    drop(allocator);
+    assert_eq!(driver.finish(), []);
+}
+
+struct Program<'a> {
+    driver: &'a SimDriver,
+    allocator: &'a DeviceAllocator<SimDriver>,
+    live: Vec<(Block, u64)>,
+    next: u64,
+}
+
+impl Program<'_> {
+    fn alloc(&mut self, bytes: u64, on: u64) {
+        match self.allocator.alloc(bytes, stream(on)) {
+            Ok(block) => {
+                assert_eq!((block.bytes(), block.ptr().0 % 512), (bytes, 0));
+                self.driver.touch(stream(on), block.ptr(), bytes, self.next);
+                self.live.push((block, self.next));
+                self.next += 1;
+            }
+            Err(AllocError::OutOfMemory(error)) => {
+                assert!(error.reserved_bytes <= error.device_bytes);
+                assert_eq!(error.snapshot.check(), Ok(()));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn record(&mut self, random: &mut Random, streams: u64) {
+        if self.live.is_empty() {
+            return;
+        }
+        let at = random.below(self.live.len() as u64) as usize;
+        let (block, number) = &mut self.live[at];
+        let on = stream(random.below(streams));
+        self.allocator.record_stream(block, on).expect("few streams");
+        self.driver.touch(on, block.ptr(), block.bytes(), *number);
+    }
+
+    fn free(&mut self, random: &mut Random) {
+        if self.live.is_empty() {
+            return;
+        }
+        let at = random.below(self.live.len() as u64) as usize;
+        let (block, _) = self.live.swap_remove(at);
+        self.driver.retire(block.ptr(), block.bytes());
+        self.allocator.free(block).expect("the block is live");
+    }
+}
+
+#[test]
+fn random_programs_on_one_stream() {
+    for seed in 0..12 {
+        run(seed, 3000, 1, 60, seed % 3 * 7);
+    }
+}
+
+#[test]
+fn random_programs_on_several_streams_under_any_lag() {
+    for (seed, lag_ops) in (0..15).zip([0, 1, 5, 50, 1_000_000].into_iter().cycle()) {
+        run(100 + seed, 3000, 5, 80, lag_ops);
+    }
+}
+
+#[test]
+fn a_device_that_is_far_too_small() {
+    for seed in 0..8 {
+        run(200 + seed, 2000, 3, 9, seed);
+    }
+}
+
+#[test]
+fn enough_that_is_free_but_not_in_one_piece_is_enough() {
+    let (driver, allocator) = device(64, 0);
+    let s = stream(0);
+    let mut blocks: Vec<_> = (0..32).map(|_| allocator.alloc(2 * GRANULE, s).unwrap()).collect();
+    for at in (0..16).rev() {
+        allocator.free(blocks.swap_remove(at * 2)).unwrap();
+    }
+    let block = allocator.alloc(32 * GRANULE, s).expect("half of the device is free");
+    driver.touch(s, block.ptr(), block.bytes(), 1);
+    assert_eq!(allocator.counts().cpu_waits, 0);
+    allocator.assert_valid();
+    drop(allocator);
+    assert_eq!(driver.finish(), []);
+}
+
+#[test]
+fn threads_on_streams_of_their_own_and_across() {
+    let (driver, allocator) = device(512, 3);
+    let (sender, receiver) = std::sync::mpsc::channel::<Block>();
+    std::thread::scope(|scope| {
+        for on in 0..4 {
+            let (allocator, sender) = (&allocator, sender.clone());
+            scope.spawn(move || {
+                let mut random = Random(on * 77 + 5);
+                let mut live = Vec::new();
+                for _ in 0..5000 {
+                    if random.below(2) == 0 {
+                        live.push(allocator.alloc(random.size(20), stream(on)).unwrap());
+                    } else if let Some(block) = live.pop() {
+                        match random.below(4) {
+                            0 => sender.send(block).unwrap(),
+                            _ => allocator.free(block).unwrap(),
+                        }
+                    }
+                }
+                live.into_iter().for_each(|block| allocator.free(block).unwrap());
+            });
+        }
+        drop(sender);
+        for block in receiver {
+            allocator.free(block).unwrap();
+        }
+    });
+    allocator.assert_valid();
+    assert_eq!(allocator.memory_stats().allocated_bytes.current, 0);
+    drop(allocator);
+    assert_eq!(driver.finish(), []);
+}
