@@ -227,15 +227,16 @@ impl<C: Config> Arena<C> {
                     return Some(taken);
                 }
                 Grown::Retry => {}
-                Grown::Refused => {
-                    self.counts.failures.fetch_add(1, Relaxed);
-                    let bytes = granules as usize * C::GRANULE_BYTES;
-                    if C::Sink::ENABLED {
-                        self.sink.record(Event::new(EventKind::OutOfMemory, 0, bytes, 0));
-                    }
-                    return None;
-                }
+                Grown::Refused => return None,
             }
+        }
+    }
+
+    /// A request for `bytes` bytes has failed for good.
+    pub(crate) fn note_failure(&self, bytes: usize) {
+        self.counts.failures.fetch_add(1, Relaxed);
+        if C::Sink::ENABLED {
+            self.sink.record(Event::new(EventKind::OutOfMemory, 0, bytes, 0));
         }
     }
 

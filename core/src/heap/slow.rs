@@ -39,9 +39,23 @@ impl<C: Config> Heap<C> {
     ) -> Option<NonNull<u8>> {
         let arena = self.arena()?;
         let class = Self::class_of(bytes, align);
-        let fresh = match class {
-            Some(class) => self.refill(arena, class)?,
-            None => self.alloc_large(arena, bytes, align)?,
+        let find = || match class {
+            Some(class) => self.refill(arena, class),
+            None => self.alloc_large(arena, bytes, align),
+        };
+        let fresh = find().or_else(|| {
+            // What is missing may wait in empty slabs, this heap's or those of ended threads.
+            if bytes as u64 <= arena.reserved_bytes() {
+                // SAFETY: I1: forwarded.
+                unsafe { self.collect() };
+                arena.collect_orphans();
+                return find();
+            }
+            None
+        });
+        let Some(fresh) = fresh else {
+            arena.note_failure(bytes);
+            return None;
         };
         if let Some(class) = class {
             let bin = self.bin(class);
