@@ -16,10 +16,11 @@ use crate::{
 /// Dropping never panics and never waits. After the device is lost the memory is left alone.
 pub struct DeviceBuffer<T, D: Driver> {
     /// `None` only during the drop.
-    block: Option<Block>,
-    len: usize,
-    stream: StreamId,
-    allocator: DeviceAllocator<D>,
+    pub(crate) block: Option<Block>,
+    pub(crate) len: usize,
+    pub(crate) stream: D::Stream,
+    pub(crate) uses: D::Uses,
+    pub(crate) allocator: DeviceAllocator<D>,
     values: PhantomData<T>,
 }
 
@@ -31,10 +32,12 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     pub fn new(
         allocator: &DeviceAllocator<D>,
         len: usize,
-        stream: StreamId,
+        stream: &D::Stream,
     ) -> Result<Self, AllocError> {
-        let block = Some(allocator.alloc(bytes_of::<T>(len)?, stream)?);
-        Ok(Self { block, len, stream, allocator: allocator.clone(), values: PhantomData })
+        let id = allocator.driver().stream_id(stream);
+        let block = Some(allocator.alloc(bytes_of::<T>(len)?, id)?);
+        let (stream, allocator) = (stream.clone(), allocator.clone());
+        Ok(Self { block, len, stream, uses: D::Uses::default(), allocator, values: PhantomData })
     }
 
     /// The first address.
@@ -58,8 +61,8 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     }
 
     /// The stream in whose order the buffer is freed.
-    pub const fn stream_id(&self) -> StreamId {
-        self.stream
+    pub fn stream_id(&self) -> StreamId {
+        self.allocator.driver().stream_id(&self.stream)
     }
 
     /// Says that work on `stream` uses the buffer too: after the drop its memory goes to others
@@ -108,7 +111,7 @@ impl<T, D: Driver> fmt::Debug for DeviceBuffer<T, D> {
         f.debug_struct("DeviceBuffer")
             .field("ptr", &format_args!("{:#x}", self.ptr().0))
             .field("len", &self.len)
-            .field("stream", &self.stream)
+            .field("stream", &self.stream_id())
             .finish_non_exhaustive()
     }
 }
@@ -116,6 +119,7 @@ impl<T, D: Driver> fmt::Debug for DeviceBuffer<T, D> {
 impl<T, D: Driver> Drop for DeviceBuffer<T, D> {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
+            self.allocator.driver().end_of_use(self.stream_id(), &self.uses);
             let freed = self.allocator.free(block);
             debug_assert_eq!(freed, Ok(()), "a buffer owns its block");
         }

@@ -97,6 +97,15 @@ impl<D: Driver> Shared<D> {
     pub(crate) fn empty_cache(&self, pool: &mut Pool<D>, id: PoolId) -> Result<u64, DriverError> {
         self.synchronize(pool)?;
         self.settle(pool)?;
+        self.release_all_free(pool, id)
+    }
+
+    /// The same, where the caller has waited already.
+    pub(crate) fn release_all_free(
+        &self,
+        pool: &mut Pool<D>,
+        id: PoolId,
+    ) -> Result<u64, DriverError> {
         let mut released = 0;
         for heap in self.heaps().filter(|heap| heap.pool == id) {
             released += self.release_free(pool, heap, u64::MAX, |_| true)?;

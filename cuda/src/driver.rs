@@ -215,6 +215,17 @@ pub type DriverResult<T> = Result<T, DriverError>;
 pub trait Driver: Send + Sync + 'static {
     /// A point in a stream's timeline. Dropping it makes no promise about the stream.
     type Fence: Send + Sync;
+    /// How programs hold a stream.
+    type Stream: Clone + Send + Sync;
+    /// What a buffer remembers of its uses on other streams.
+    type Uses: Default + Send + Sync;
+
+    /// The stream's handle, which stays valid as long as the driver lives.
+    fn stream_id(&self, stream: &Self::Stream) -> StreamId;
+
+    /// Called before a [`DeviceBuffer`](crate::DeviceBuffer) gives its block back, with what its
+    /// uses on other streams have left behind: makes `stream` come after them.
+    fn end_of_use(&self, stream: StreamId, uses: &Self::Uses);
 
     /// The unit of physical memory, bytes, a power of two.
     fn granularity_bytes(&self) -> u64;

@@ -7,7 +7,8 @@
 //! 5. Own blocks that other streams still use, likewise (`await_pending`).
 //! 6. Wholly free pieces from anywhere, mapped once more behind our last block; what they lack
 //!    is grown, up to the limit (`gather`).
-//! 7. The CPU waits for the device, everything is collected, and 2 to 6 are tried again.
+//! 7. The same once more, after every other stream has been made to wait for those that still use
+//!    its blocks; and at the very last after the CPU has waited for the device.
 //!
 //! Arena locks are held for arithmetic and for fences, which never block; never while memory is
 //! created, mapped or waited for on the CPU.
@@ -21,7 +22,7 @@ use crate::{
     arena::{Arena, QUANTUM_BYTES},
     bins::NONE,
     driver::{Driver, DriverError},
-    heap::{Block, Heap},
+    heap::{Block, Heap, PoolId},
     pool::{Batch, Place, Pool, Progress},
     shared::Shared,
 };
@@ -66,20 +67,26 @@ impl<D: Driver> Shared<D> {
     ) -> Result<Block, Option<DriverError>> {
         pool.counts.misses += 1;
         self.settle(pool).map_err(Some)?;
-        if let Some(block) = self.fit(request) {
-            return Ok(block);
-        }
         match self.climb(pool, request) {
             Ok(Some(block)) => return Ok(block),
             Err(error) if !error.is_out_of_memory() => return Err(Some(error)),
             Ok(None) | Err(_) => {}
         }
         pool.counts.retries += 1;
+        let mut taken_back = 0;
+        for heap in self.heaps().filter(|heap| heap.pool == request.heap.pool) {
+            taken_back += self.await_pending(pool, heap).map_err(Some)?;
+        }
+        if taken_back > 0
+            && let Ok(Some(block)) = self.climb(pool, request)
+        {
+            return Ok(block);
+        }
         pool.counts.cpu_waits += 1;
         self.synchronize(pool).map_err(Some)?;
         self.settle(pool).map_err(Some)?;
-        if let Some(block) = self.fit(request) {
-            return Ok(block);
+        if request.heap.pool != PoolId::default() {
+            self.release_all_free(pool, PoolId::default()).map_err(Some)?;
         }
         match self.climb(pool, request) {
             Ok(Some(block)) => Ok(block),
@@ -94,6 +101,9 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         request: Request<'_>,
     ) -> Result<Option<Block>, DriverError> {
+        if let Some(block) = self.fit(request) {
+            return Ok(Some(block));
+        }
         if let Some(block) = self.reopen(pool, request)? {
             return Ok(Some(block));
         }
@@ -112,7 +122,9 @@ impl<D: Driver> Shared<D> {
         if let Some(block) = self.borrow(pool, request)? {
             return Ok(Some(block));
         }
-        if let Some(block) = self.await_pending(pool, request)? {
+        if self.await_pending(pool, request.heap)? > 0
+            && let Some(block) = self.fit(request)
+        {
             return Ok(Some(block));
         }
         self.gather(pool, request, budget)
@@ -279,13 +291,9 @@ impl<D: Driver> Shared<D> {
         Ok(Some(self.block(home, heap, node, arena.node(node).start, bytes)))
     }
 
-    /// Makes our stream wait for those that still use blocks of our arena, and takes these back.
-    fn await_pending(
-        &self,
-        pool: &mut Pool<D>,
-        request: Request<'_>,
-    ) -> Result<Option<Block>, DriverError> {
-        let heap = request.heap;
+    /// Makes the stream of `heap` wait for those that still use blocks of its arena, and takes
+    /// these back; returns how many.
+    fn await_pending(&self, pool: &mut Pool<D>, heap: &Heap) -> Result<usize, DriverError> {
         let mut arena = heap.arena.lock();
         let in_batches = pool.batches.iter().flat_map(|batch| &batch.nodes);
         let in_batches = in_batches.filter(|(home, ..)| *home == heap.index);
@@ -293,17 +301,13 @@ impl<D: Driver> Shared<D> {
             .map(|&(_, node, mask)| (node, mask))
             .chain(arena.pending.iter().copied())
             .collect();
-        if waiting.is_empty() {
-            return Ok(None);
-        }
         self.wait_for(pool, heap, waiting.iter().fold(0, |waits, (_, mask)| waits | mask))?;
         for batch in &mut pool.batches {
             batch.nodes.retain(|(home, ..)| *home != heap.index);
         }
         arena.pending.clear();
-        waiting.into_iter().for_each(|(node, _)| arena.settle(node));
-        drop(arena);
-        Ok(self.fit(request))
+        waiting.iter().for_each(|&(node, _)| arena.settle(node));
+        Ok(waiting.len())
     }
 
     /// Maps wholly free pieces once more, behind our last block, with new ones as far as the

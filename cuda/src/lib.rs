@@ -5,6 +5,8 @@ mod bins;
 mod buffer;
 mod builder;
 mod collect;
+#[cfg(feature = "cudarc")]
+pub mod cudarc;
 pub mod driver;
 pub mod error;
 mod heap;

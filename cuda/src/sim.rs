@@ -485,6 +485,14 @@ impl Physical {
 
 impl Driver for SimDriver {
     type Fence = SimFence;
+    type Stream = StreamId;
+    type Uses = ();
+
+    fn stream_id(&self, stream: &StreamId) -> StreamId {
+        *stream
+    }
+
+    fn end_of_use(&self, _: StreamId, (): &()) {}
 
     fn granularity_bytes(&self) -> u64 {
         self.lock().options.granularity_bytes

@@ -35,6 +35,16 @@ impl<D> Timed<D> {
 
 impl<D: Driver> Driver for Timed<D> {
     type Fence = D::Fence;
+    type Stream = D::Stream;
+    type Uses = D::Uses;
+
+    fn stream_id(&self, stream: &D::Stream) -> StreamId {
+        self.driver.stream_id(stream)
+    }
+
+    fn end_of_use(&self, stream: StreamId, uses: &D::Uses) {
+        self.driver.end_of_use(stream, uses);
+    }
 
     fn granularity_bytes(&self) -> u64 {
         self.driver.granularity_bytes()
