@@ -76,9 +76,7 @@ impl<D: Driver> Shared<D> {
             pool.memory_mut(memory).places.pop();
             pool.counts.unmaps += 1;
         }
-        let id = pool.memory(memory).id;
-        pool.memories[memory as usize] = None;
-        pool.reserved_bytes -= bytes;
+        let id = pool.remove(memory);
         self.release(pool, id).map(|()| bytes)
     }
 

@@ -21,8 +21,10 @@ pub(crate) const MAX_STREAMS: usize = 64;
 /// Streams times private pools, small blocks apart.
 pub(crate) const MAX_HEAPS: usize = 256;
 
-/// See the module. Never dropped before the allocator.
+/// See the module. Never dropped before the allocator. Aligned so that two streams' locks never
+/// share a cache line, nor a pair of them.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Heap {
     pub(crate) index: u32,
     pub(crate) stream: StreamId,

@@ -191,9 +191,8 @@ impl<D: Driver> Shared<D> {
         mut want: u64,
         round_to: u64,
     ) -> Result<(), DriverError> {
-        let piece = self.options.piece_bytes.min(self.device_bytes / 128);
-        let piece = piece.max(1).next_multiple_of(self.granule_bytes);
         let peak = pool.live_peak_bytes.max(request.bytes);
+        let piece = self.piece_bytes(peak, request.bytes);
         let growth = (peak / 128 / self.granule_bytes * self.granule_bytes)
             .clamp(self.granule_bytes, self.options.growth_bytes.max(self.granule_bytes));
         while want > 0 {
@@ -208,6 +207,15 @@ impl<D: Driver> Shared<D> {
             want = want.saturating_sub(bytes);
         }
         Ok(())
+    }
+
+    /// The largest piece to make: small in a small program and on a small device, where one
+    /// piece that cannot move is a larger share of the whole, unless the request itself is large.
+    fn piece_bytes(&self, peak_bytes: u64, request_bytes: u64) -> u64 {
+        const LEAST_BYTES: u64 = 4 << 20;
+        let wanted = (peak_bytes / 64).max(request_bytes / 8).max(LEAST_BYTES);
+        let most = self.options.piece_bytes.min(self.device_bytes / 128);
+        wanted.min(most).max(1).next_multiple_of(self.granule_bytes)
     }
 
     /// Creates a piece and maps it at the end of the arena.

@@ -25,7 +25,8 @@ pub struct Options {
     /// They are kept apart once this many bytes are live; a small program shares one arena.
     pub apart_bytes: u64,
     /// The largest piece of physical memory, bytes. Large pieces need fewer driver calls; small
-    /// ones are wholly free more often, and only those can move. On a small device it is 1/128.
+    /// ones are wholly free more often, and only those can move. Small programs and devices get
+    /// smaller ones.
     pub piece_bytes: u64,
     /// Garbage is what nobody has asked for during this many frees on its stream.
     pub idle_frees: u32,

@@ -83,6 +83,8 @@ pub struct Counts {
 /// See the module.
 pub(crate) struct Pool<D: Driver> {
     pub(crate) memories: Vec<Option<Memory>>,
+    /// Entries of `memories` that are `None`.
+    unused: Vec<u32>,
     /// Pieces that are mapped nowhere and could not be given back yet.
     pub(crate) orphans: Vec<PhysicalId>,
     pub(crate) reserved_bytes: u64,
@@ -101,6 +103,7 @@ impl<D: Driver> Pool<D> {
     pub(crate) fn new(limit_bytes: u64, cache_bytes: u64) -> Self {
         Self {
             memories: Vec::new(),
+            unused: Vec::new(),
             orphans: Vec::new(),
             reserved_bytes: 0,
             reserved_peak_bytes: 0,
@@ -129,16 +132,24 @@ impl<D: Driver> Pool<D> {
         self.reserved_bytes += memory.bytes();
         self.reserved_peak_bytes = self.reserved_peak_bytes.max(self.reserved_bytes);
         self.counts.creates += 1;
-        match self.memories.iter().position(Option::is_none) {
+        match self.unused.pop() {
             Some(index) => {
-                self.memories[index] = Some(memory);
-                index as u32
+                self.memories[index as usize] = Some(memory);
+                index
             }
             None => {
                 self.memories.push(Some(memory));
                 self.memories.len() as u32 - 1
             }
         }
+    }
+
+    /// Forgets a piece that is mapped nowhere any more.
+    pub(crate) fn remove(&mut self, index: u32) -> PhysicalId {
+        let piece = self.memories[index as usize].take().expect("a piece exists until now");
+        self.unused.push(index);
+        self.reserved_bytes -= piece.bytes();
+        piece.id
     }
 
     /// Bytes that reserved memory may reach while free memory can be gathered instead.

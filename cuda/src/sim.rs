@@ -158,6 +158,14 @@ struct LastUse {
     by: Vec<(StreamId, u64)>,
 }
 
+/// A part of physical memory, and the mapping through which it was reached.
+struct Piece {
+    memory: u64,
+    from: u64,
+    to: u64,
+    mapping: u64,
+}
+
 struct Mapping {
     bytes: u64,
     memory: u64,
@@ -293,7 +301,7 @@ impl SimDriver {
         if !sim.options.checks {
             return;
         }
-        for (memory, from, to, _) in sim.pieces(at.0, bytes).0 {
+        for Piece { memory, from, to, .. } in sim.pieces(at.0, bytes).0 {
             let physical = sim.physical.get_mut(&memory).expect("mapped memory exists");
             for (_, last) in physical.uses.range_mut(from..to) {
                 last.live = false;
@@ -359,9 +367,9 @@ impl SimDriver {
 }
 
 impl Sim {
-    /// The physical pieces behind an address range, as `(memory, from, to, mapping)`, and the
-    /// first address that is not mapped, if any.
-    fn pieces(&self, at: u64, bytes: u64) -> (Vec<(u64, u64, u64, u64)>, Option<u64>) {
+    /// The physical pieces behind an address range, and the first address that is not mapped, if
+    /// any.
+    fn pieces(&self, at: u64, bytes: u64) -> (Vec<Piece>, Option<u64>) {
         let (mut pieces, mut next, end) = (Vec::new(), at, at + bytes.max(1));
         while next < end {
             let found = self.mappings.range(..=next).next_back();
@@ -370,7 +378,12 @@ impl Sim {
                 return (pieces, Some(next));
             };
             let to = end.min(start + mapping.bytes);
-            pieces.push((mapping.memory, next - start, to - start, start));
+            pieces.push(Piece {
+                memory: mapping.memory,
+                from: next - start,
+                to: to - start,
+                mapping: start,
+            });
             next = to;
         }
         (pieces, None)
@@ -391,7 +404,7 @@ impl Sim {
         if let Some(address) = missing {
             self.violations.push(Violation::NotMapped { stream, address });
         }
-        for (memory, from, to, mapping) in pieces {
+        for Piece { memory, from, to, mapping } in pieces {
             let last = &mut self.mappings.get_mut(&mapping).expect("found above").last;
             last.insert(stream, position);
             let physical = self.physical.get_mut(&memory).expect("mapped memory exists");

@@ -8,10 +8,10 @@ use genesis_mem_cuda::{
 };
 
 /// One granule of the simulated device.
-pub const GRANULE: u64 = 2 << 20;
+pub(crate) const GRANULE: u64 = 2 << 20;
 
 /// A simulated device of `granules` granules whose fences lag, and an allocator on it.
-pub fn device(granules: u64, lag_ops: u64) -> (SimDriver, DeviceAllocator<SimDriver>) {
+pub(crate) fn device(granules: u64, lag_ops: u64) -> (SimDriver, DeviceAllocator<SimDriver>) {
     let options = SimOptions { device_bytes: granules * GRANULE, lag_ops, ..SimOptions::default() };
     let driver = SimDriver::new(options);
     let allocator = Builder::new().build_on(driver.clone()).expect("the device answers");
@@ -19,11 +19,11 @@ pub fn device(granules: u64, lag_ops: u64) -> (SimDriver, DeviceAllocator<SimDri
 }
 
 /// A small deterministic generator of numbers (xorshift).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -31,13 +31,13 @@ impl Random {
     }
 
     /// A size with an even spread of magnitudes, up to `2 << top`.
-    pub fn size(&mut self, top: u64) -> u64 {
+    pub(crate) fn size(&mut self, top: u64) -> u64 {
         let magnitude = self.below(top) + 1;
         (1 << magnitude) + self.below(1 << magnitude)
     }
 }
 
 /// The stream with this number.
-pub fn stream(number: u64) -> StreamId {
+pub(crate) fn stream(number: u64) -> StreamId {
     StreamId(number)
 }
