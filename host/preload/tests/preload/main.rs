@@ -1,0 +1,5 @@
+//! `libgenesis_mem.so` under C programs and under real ones.
+
+mod common;
+mod library;
+mod programs;
