@@ -139,7 +139,7 @@ pub(crate) struct Arena {
 impl Arena {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: Nodes(Vec::new()),
+            nodes: Nodes(Vec::with_capacity(256)),
             unused: NONE,
             last: NONE,
             bins: Bins::new(),

@@ -21,10 +21,25 @@ pub(crate) const MAX_STREAMS: usize = 64;
 /// Streams times private pools, small blocks apart.
 pub(crate) const MAX_HEAPS: usize = 256;
 
-/// See the module. Never dropped before the allocator. Aligned so that two streams' locks never
-/// share a cache line, nor a pair of them.
+/// A value on cache lines of its own, in pairs as processors fetch them.
 #[derive(Debug)]
 #[repr(align(128))]
+pub(crate) struct Alone<T>(pub(crate) T);
+
+impl<T> core::ops::Deref for Alone<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// See the module. Never dropped before the allocator.
+///
+/// Every thread reads the first fields while it looks for its heap; what the owner writes is kept
+/// away from them.
+#[derive(Debug)]
 pub(crate) struct Heap {
     pub(crate) index: u32,
     pub(crate) stream: StreamId,
@@ -37,7 +52,7 @@ pub(crate) struct Heap {
     pub(crate) base: DevicePtr,
     /// How far the arena may grow, quanta.
     pub(crate) span: u32,
-    pub(crate) arena: Lock<Arena>,
+    pub(crate) arena: Alone<Lock<Arena>>,
 }
 
 impl Heap {

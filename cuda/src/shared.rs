@@ -12,7 +12,7 @@ use crate::{
     arena::{Arena, QUANTUM_BYTES},
     driver::{Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
-    heap::{Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
+    heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
     ladder::Request,
     options::Options,
     pool::{Pool, Progress},
@@ -112,7 +112,7 @@ impl<D: Driver> Shared<D> {
         let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
         let base = self.driver.reserve(bytes)?;
         let span = (bytes / QUANTUM_BYTES) as u32;
-        let arena = Lock::new(Arena::new());
+        let arena = Alone(Lock::new(Arena::new()));
         let heap = Heap { index: index as u32, stream, pool: id, small, bit, base, span, arena };
         pool.progress.push(Progress { fence: None, passed: 0 });
         let heap = self.heaps[index].get_or_init(|| heap);
