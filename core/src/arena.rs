@@ -1,7 +1,7 @@
 //! One region of host memory and everything that manages it: descriptors, the span pool under its
 //! lock, growth, and the heaps that draw from it.
 //!
-//! Locks, in the order in which they may be taken: shared heap, heap pool, growth, span pool. The backend is
+//! Locks, in the order in which they may be taken: shared heap, heap pools, growth, span pool. The backend is
 //! never called under the heap pool's or the span pool's lock; the growth lock is held across
 //! `commit`, since whoever waits for it needs the outcome.
 
@@ -110,7 +110,10 @@ pub struct Arena<C: Config> {
     limit_bytes: AtomicUsize,
     middle: Lock<Middle, C::Relax>,
     growth: Lock<Growth, C::Relax>,
+    /// Heaps of owners that are gone, with whatever is live in them.
     orphans: HeapPool<Heap<C>, C::Relax>,
+    /// Heaps that were dropped whole: nothing is live in them.
+    empties: HeapPool<Heap<C>, C::Relax>,
     counts: Counts,
 }
 
@@ -170,6 +173,7 @@ impl<C: Config> Arena<C> {
             }),
             growth: Lock::new(Growth { heaps_committed: 0, metadata_bytes: 0, refusal: None }),
             orphans: HeapPool::new(),
+            empties: HeapPool::new(),
             counts: Counts {
                 backend_calls: AtomicU64::new(0),
                 purges: AtomicU64::new(0),

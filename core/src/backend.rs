@@ -190,6 +190,13 @@ pub unsafe trait Backend: Sync {
         range: Range<usize>,
     ) -> Result<Contents, Self::Error>;
 
+    /// Hints that `range`, which is committed, will soon be used throughout, so that larger pages
+    /// would serve it without costing memory. Does nothing unless the backend knows better.
+    ///
+    /// # Safety
+    /// - As for [`commit`](Self::commit).
+    unsafe fn expect_dense(&self, _region: &Region<Self::Address>, _range: Range<usize>) {}
+
     /// Gives the pages of `range` back; its addresses stay usable.
     ///
     /// # Errors

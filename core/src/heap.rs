@@ -55,8 +55,8 @@ pub struct Heap<C: Config> {
     large_list: LargeList,
     /// Taken by whoever uses the heap where several may; a thread's own heap never is.
     pub(crate) shared: Lock<(), C::Relax>,
-    /// Whether large blocks are put on the list: a heap that is dropped whole.
-    lists_large: Cell<bool>,
+    /// Whether the heap is for dropping whole; then its large blocks are on the list.
+    dropped_whole: Cell<bool>,
     table: Table,
     pairs: [Pair; PAIRS],
     outbox: Outbox,
@@ -154,7 +154,7 @@ impl<C: Config> Heap<C> {
             retained_bytes: Cell::new(0),
             large_list: LargeList { head: Cell::new(ptr::null()) },
             shared: Lock::new(()),
-            lists_large: Cell::new(false),
+            dropped_whole: Cell::new(false),
             table: Table { apart: [0; 64], starts: Self::TABLE },
             pairs: [const { Pair::new() }; PAIRS],
             outbox: Outbox::new(),

@@ -20,6 +20,7 @@ use crate::{
 /// adopted on first use. The lock lies in the heap, which is immortal, so that a fork finds it.
 pub struct SharedHeap<C: Config> {
     heap: AtomicPtr<Heap<C>>,
+    dropped_whole: bool,
 }
 
 impl<C: Config> fmt::Debug for SharedHeap<C> {
@@ -29,9 +30,14 @@ impl<C: Config> fmt::Debug for SharedHeap<C> {
 }
 
 impl<C: Config> SharedHeap<C> {
-    /// No heap yet.
+    /// No heap yet; any will do.
     pub const fn new() -> Self {
-        Self { heap: AtomicPtr::new(ptr::null_mut()) }
+        Self { heap: AtomicPtr::new(ptr::null_mut()), dropped_whole: false }
+    }
+
+    /// No heap yet; an empty one, to be [dropped](Self::drop_whole) whole.
+    pub const fn for_dropping() -> Self {
+        Self { heap: AtomicPtr::new(ptr::null_mut()), dropped_whole: true }
     }
 
     /// Runs `f` as the heap's owner; `None` where `arena` has no heap to give.
@@ -57,20 +63,38 @@ impl<C: Config> SharedHeap<C> {
     #[cold]
     unsafe fn adopt(&self, arena: &Arena<C>) -> Option<NonNull<Heap<C>>> {
         // SAFETY: forwarded.
-        let heap = unsafe { arena.adopt_heap_unbound() }?;
+        let heap = unsafe {
+            match self.dropped_whole {
+                true => arena.adopt_empty_heap(),
+                false => arena.adopt_heap_unbound(),
+            }
+        }?;
         match self.heap.compare_exchange(ptr::null_mut(), heap.as_ptr(), AcqRel, Acquire) {
             Ok(_) => Some(heap),
             Err(first) => {
-                // SAFETY: I1: adopted above, and somebody else's came first.
-                unsafe { arena.orphan_heap(heap) };
+                // SAFETY: I1: adopted above and not used, since somebody else's came first.
+                unsafe {
+                    match self.dropped_whole {
+                        true => arena.drop_heap(heap),
+                        false => arena.orphan_heap(heap),
+                    }
+                }
                 NonNull::new(first)
             }
         }
     }
 
-    /// Takes the heap away, for its last owner.
-    pub fn take(&mut self) -> Option<NonNull<Heap<C>>> {
-        NonNull::new(mem::replace(self.heap.get_mut(), ptr::null_mut()))
+    /// Gives back everything that the heap holds, live blocks and all.
+    ///
+    /// # Safety
+    /// - It is the arena of [`with`](Self::with), and the heap is one [for
+    ///   dropping](Self::for_dropping).
+    /// - Nobody uses a block of it any more.
+    pub unsafe fn drop_whole(&mut self, arena: &Arena<C>) {
+        if let Some(heap) = NonNull::new(mem::replace(self.heap.get_mut(), ptr::null_mut())) {
+            // SAFETY: forwarded.
+            unsafe { arena.drop_heap(heap) };
+        }
     }
 }
 

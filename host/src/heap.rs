@@ -21,7 +21,7 @@ use crate::{collections::Blocks, collections::resize_by_copy, process, process::
 /// squares.extend((0u64..100).map(|n| n * n));
 /// assert_eq!(squares[9], 81);
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Heap {
     shared: SharedHeap<HostConfig>,
 }
@@ -29,17 +29,12 @@ pub struct Heap {
 impl Heap {
     /// An empty heap, which costs nothing until its first allocation.
     pub const fn new() -> Self {
-        Self { shared: SharedHeap::new() }
+        Self { shared: SharedHeap::for_dropping() }
     }
 
     fn with<T>(&self, f: impl FnOnce(&crate::thread::HostHeap) -> T) -> Option<T> {
         // SAFETY: it is always this arena, which is static.
-        unsafe {
-            self.shared.with(process::arena(), |heap| {
-                heap.list_large_blocks();
-                f(heap)
-            })
-        }
+        unsafe { self.shared.with(process::arena(), f) }
     }
 }
 
@@ -84,13 +79,15 @@ impl Blocks for Heap {
     }
 }
 
+impl Default for Heap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for Heap {
     fn drop(&mut self) {
-        let Some(heap) = self.shared.take() else { return };
-        // SAFETY: I1: nobody else has the heap any more, and nobody borrows a block of it.
-        unsafe {
-            heap.as_ref().release_all();
-            process::arena().orphan_heap(heap);
-        }
+        // SAFETY: it is always this arena; nobody borrows a block of a heap that ends.
+        unsafe { self.shared.drop_whole(process::arena()) };
     }
 }

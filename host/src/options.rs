@@ -10,7 +10,7 @@ use core::{
 
 use genesis_mem_core::arena::Arena;
 
-use crate::{fault::say, process::HostConfig, purger};
+use crate::{fault::say, os, process::HostConfig, purger};
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -28,6 +28,13 @@ pub(crate) fn read(arena: &Arena<HostConfig>) {
         match parse_bytes(text) {
             Some(bytes) => arena.set_limit(bytes),
             None => refuse("GENESIS_MEM_LIMIT", text, "a size such as 512MiB, 2GB or 65536"),
+        }
+    }
+    if let Some(text) = variable(c"GENESIS_MEM_HUGE_PAGES") {
+        match text {
+            b"auto" => os::HUGE_PAGES.store(true, Relaxed),
+            b"never" => os::HUGE_PAGES.store(false, Relaxed),
+            _ => refuse("GENESIS_MEM_HUGE_PAGES", text, "\"auto\" or \"never\""),
         }
     }
     if let Some(text) = variable(c"GENESIS_MEM_PURGE_DELAY_MS") {

@@ -4,7 +4,7 @@ use core::{
     num::NonZeroUsize,
     ops::Range,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use genesis_mem_core::backend::{
@@ -14,6 +14,10 @@ use genesis_mem_core::backend::{
 /// Private anonymous memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsMemory;
+
+/// Whether ground that will be used throughout is advised to huge pages.
+pub(crate) static HUGE_PAGES: AtomicBool = AtomicBool::new(true);
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// The size of a page in bytes, asked of the system once.
 pub fn page_bytes() -> NonZeroUsize {
@@ -145,6 +149,22 @@ unsafe impl Backend for OsMemory {
             unsafe { libc::mprotect(start(region, &range), range.len(), access) == 0 }
         })?;
         Ok(Contents::Zeroed)
+    }
+
+    unsafe fn expect_dense(&self, region: &Region<NonNull<u8>>, range: Range<usize>) {
+        if !HUGE_PAGES.load(Relaxed) {
+            return;
+        }
+        let base = region.base().addr().get();
+        let first = (base + range.start).next_multiple_of(HUGE_PAGE_BYTES) - base;
+        let end = (base + range.end) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES - base;
+        if first < end {
+            keep_errno(|| {
+                let start = start(region, &(first..end));
+                // SAFETY: the range is inside the caller's region. A refusal changes nothing.
+                unsafe { libc::madvise(start, end - first, libc::MADV_HUGEPAGE) };
+            });
+        }
     }
 
     unsafe fn purge(

@@ -1,9 +1,6 @@
 //! Heaps of one arena, driven in one thread, beside their model.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ptr::NonNull,
-};
+use std::{collections::BTreeMap, ptr::NonNull};
 
 use genesis_mem_core::{arena::Arena, config::FaultKind, event::NoSink, heap::Heap};
 
@@ -25,11 +22,9 @@ pub struct Heaps<C: TestConfig> {
     arena: Box<Arena<C>>,
     handle: FaultingBackend<true>,
     owners: [Option<NonNull<Heap<C>>>; OWNERS],
-    /// Heaps that list large blocks by now.
-    listing: BTreeSet<NonNull<Heap<C>>>,
     blocks: Blocks,
-    /// Where each block came from, and whether it goes when that heap is dropped whole.
-    origins: BTreeMap<NonNull<u8>, (NonNull<Heap<C>>, bool)>,
+    /// Which heap each block came from.
+    origins: BTreeMap<NonNull<u8>, NonNull<Heap<C>>>,
     /// The block freed last, for a second free, while its memory cannot be in use again.
     freed: Option<Live>,
     /// Requests are known exactly until a heap is dropped whose blocks another heap freed.
@@ -45,7 +40,6 @@ impl<C: TestConfig> Heaps<C> {
             arena: Box::new(Arena::new(backend, metadata, NoSink)),
             handle,
             owners: [None; OWNERS],
-            listing: BTreeSet::new(),
             blocks: Blocks::default(),
             origins: BTreeMap::new(),
             freed: None,
@@ -91,13 +85,15 @@ impl<C: TestConfig> Heaps<C> {
                 }
             }
             Op::Orphan { heap } => {
-                if let Some(heap) = self.owners[usize::from(heap) % OWNERS].take() {
+                if usize::from(heap) % OWNERS == LISTING {
+                    self.release_all();
+                } else if let Some(heap) = self.owners[usize::from(heap) % OWNERS].take() {
                     // SAFETY: this thread is the owner, and has just forgotten the heap.
                     unsafe { self.arena.orphan_heap(heap) };
                 }
             }
             Op::CollectOrphans => self.arena.collect_orphans(),
-            Op::ReleaseAll { heap } => self.release_all(heap),
+            Op::ReleaseAll { .. } => self.release_all(),
             Op::Tick => self.arena.tick(),
             Op::Purge { age_ticks } => {
                 self.arena.purge(age_ticks);
@@ -115,12 +111,12 @@ impl<C: TestConfig> Heaps<C> {
         let index = usize::from(owner) % OWNERS;
         if self.owners[index].is_none() {
             // SAFETY: the arena is boxed, and ends last.
-            let heap = unsafe { self.arena.adopt_heap_unbound() }?;
-            if index == LISTING {
-                // SAFETY: adopted just now.
-                unsafe { heap.as_ref() }.list_large_blocks();
-                self.listing.insert(heap);
-            }
+            let heap = unsafe {
+                match index {
+                    LISTING => self.arena.adopt_empty_heap(),
+                    _ => self.arena.adopt_heap_unbound(),
+                }
+            }?;
             self.owners[index] = Some(heap);
         }
         self.owners[index]
@@ -141,27 +137,8 @@ impl<C: TestConfig> Heaps<C> {
         }?;
         // SAFETY: the block is new.
         let live = unsafe { self.blocks.insert(block, bytes, align, zeroed) };
-        self.note_origin(heap, block, bytes, align);
+        self.origins.insert(block, heap);
         Some(live)
-    }
-
-    fn note_origin(
-        &mut self,
-        heap: NonNull<Heap<C>>,
-        block: NonNull<u8>,
-        bytes: usize,
-        align: usize,
-    ) {
-        let goes = Self::is_small(bytes, align) || self.listing.contains(&heap);
-        self.origins.insert(block, (heap, goes));
-    }
-
-    /// Whether a slab serves the layout: then its block is not rounded to granules, or is smaller
-    /// than four of them.
-    fn is_small(bytes: usize, align: usize) -> bool {
-        let largest = (4 * C::GRANULE_BYTES).min(256 * 1024);
-        align <= C::GRANULE_BYTES
-            && bytes.checked_next_multiple_of(align.max(16)).is_some_and(|b| b <= largest)
     }
 
     fn free(&mut self, owner: u8, index: u16, sized: bool) {
@@ -207,17 +184,18 @@ impl<C: TestConfig> Heaps<C> {
         unsafe { self.blocks.resize(&live, moved, bytes) };
         if moved != live.address {
             self.origins.remove(&live.address);
-            self.note_origin(heap, moved, bytes, live.align);
+            self.origins.insert(moved, heap);
             self.freed = None;
         }
     }
 
-    fn release_all(&mut self, owner: u8) {
-        let Some(heap) = self.owners[usize::from(owner) % OWNERS] else { return };
+    /// Drops the heap of the owner [`LISTING`] whole.
+    fn release_all(&mut self) {
+        let Some(heap) = self.owners[LISTING].take() else { return };
         let gone: Vec<_> = self
             .origins
             .iter()
-            .filter(|(_, (origin, goes))| *origin == heap && *goes)
+            .filter(|(_, origin)| **origin == heap)
             .map(|(block, _)| *block)
             .collect();
         for block in gone {
@@ -226,14 +204,9 @@ impl<C: TestConfig> Heaps<C> {
         }
         // Whoever freed blocks of this heap has subtracted what this heap no longer adds.
         self.knows_requests = false;
+        self.freed = None;
         // SAFETY: this thread is the owner, and the model has given all blocks up.
-        unsafe { heap.as_ref().release_all() };
-        self.listing.remove(&heap);
-        if usize::from(owner) % OWNERS == LISTING {
-            // SAFETY: as above.
-            unsafe { heap.as_ref() }.list_large_blocks();
-            self.listing.insert(heap);
-        }
+        unsafe { self.arena.drop_heap(heap) };
     }
 
     fn misuse(&mut self, owner: u8, index: u16, how: Misuse, amount: u16) {
@@ -308,6 +281,7 @@ impl<C: TestConfig> Heaps<C> {
                 break;
             }
         }
+        self.release_all();
         for heap in self.owners.iter_mut().filter_map(Option::take) {
             // SAFETY: this thread is the owner, and forgets the heap.
             unsafe { self.arena.orphan_heap(heap) };

@@ -64,6 +64,13 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
+/// A program that has grown this far uses what it opens next, but for a small part, bytes.
+const DENSE_FROM_BYTES: usize = 16 << 20;
+/// A program is dense that has allocated this many parts of one more, of what its spans hold.
+const DENSE_PARTS: u64 = 3;
+/// What ground for many spans is opened in multiples of, bytes: the larger page of most machines.
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
 impl<C: Config> Arena<C> {
     /// Reserves the region and its tables on first use; false if the backend refuses.
     pub(super) fn set_up(&self, growth: &mut Growth) -> bool {
@@ -188,17 +195,36 @@ impl<C: Config> Arena<C> {
             growth.refusal = Some(self.refusal(end.min(capacity + granules) - opened, capacity));
             return Grown::Refused;
         }
-        let opened_now = [(opened + ahead).clamp(end, room), end]
-            .into_iter()
-            .find(|&to| self.open(&mut growth, opened..to));
-        if opened_now.is_none() {
+        let stride = (LARGE_PAGE_BYTES / C::GRANULE_BYTES).max(1) as u32;
+        let generous = (opened + ahead).next_multiple_of(stride).clamp(end, room);
+        let Some(to) = [generous, end].into_iter().find(|&to| self.open(&mut growth, opened..to))
+        else {
             return Grown::Refused;
+        };
+        // Ground for many spans fills from its start; ground for a single large one may stay empty.
+        if granules <= ahead / 2 && self.is_dense() {
+            self.expect_dense(opened..to);
         }
         match self.with_pool_holding(large, |pool| pool.take_at(start, granules)) {
             Some(taken) => Grown::Taken(taken),
             // Somebody else was quicker.
             None => Grown::Retry,
         }
+    }
+
+    /// Whether the program has grown enough, and fills what it has.
+    fn is_dense(&self) -> bool {
+        let active = self.with_pool(|pool| pool.open_granules() - pool.cached_granules());
+        let active_bytes = active.unwrap_or(0) as usize * C::GRANULE_BYTES;
+        active_bytes >= DENSE_FROM_BYTES
+            && self.held_bytes() / DENSE_PARTS >= active_bytes as u64 / (DENSE_PARTS + 1)
+    }
+
+    fn expect_dense(&self, range: Range<u32>) {
+        let Some(region) = self.region() else { return };
+        self.count_call();
+        // SAFETY: the range was just committed, and lies inside the region.
+        unsafe { self.backend.expect_dense(&region, self.bytes_of(range)) };
     }
 
     /// Opens the region as far as `granules` behind `end`, if all between `end` and what is not

@@ -27,7 +27,7 @@ impl<C: Config> Arena<C> {
     /// # Safety
     /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
     pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
-        self.orphans.adopt().or_else(|| self.build_heap())
+        self.orphans.adopt().or_else(|| self.empties.adopt()).or_else(|| self.build_heap())
     }
 
     /// Leaves a heap, blocks and all, to whoever adopts next.
@@ -39,6 +39,33 @@ impl<C: Config> Arena<C> {
         unsafe { heap.as_ref().collect() };
         // SAFETY: I1, I3: as above; heaps are immortal.
         unsafe { self.orphans.orphan(heap) };
+    }
+
+    /// An empty heap, to be [dropped](Self::drop_heap) whole: frees by others don't wait, and large
+    /// blocks are listed.
+    ///
+    /// # Safety
+    /// - As for [`adopt_heap_unbound`](Self::adopt_heap_unbound).
+    pub unsafe fn adopt_empty_heap(&self) -> Option<NonNull<Heap<C>>> {
+        let heap = self.empties.adopt().or_else(|| self.build_heap())?;
+        // SAFETY: I1: adopted just now.
+        unsafe { heap.as_ref() }.set_dropped_whole(true);
+        Some(heap)
+    }
+
+    /// Gives back everything that a heap holds, live blocks and all.
+    ///
+    /// # Safety
+    /// - The caller owns `heap`, which came from [`adopt_empty_heap`](Self::adopt_empty_heap), and
+    ///   doesn't touch it from now on.
+    /// - Nobody uses a block of it any more, nor is freeing one.
+    pub unsafe fn drop_heap(&self, heap: NonNull<Heap<C>>) {
+        // SAFETY: forwarded; heaps are immortal.
+        unsafe {
+            heap.as_ref().release_all();
+            heap.as_ref().set_dropped_whole(false);
+            self.empties.orphan(heap);
+        }
     }
 
     pub(super) fn build_heap(&self) -> Option<NonNull<Heap<C>>> {
@@ -110,6 +137,7 @@ impl<C: Config> Arena<C> {
             }
             locked = heaps.len();
             mem::forget(self.orphans.lock().lock());
+            mem::forget(self.empties.lock().lock());
             mem::forget(self.growth.lock());
             mem::forget(self.middle.lock());
             if self.heaps_so_far().len() == locked {
@@ -127,6 +155,7 @@ impl<C: Config> Arena<C> {
         unsafe {
             self.middle.force_unlock();
             self.growth.force_unlock();
+            self.empties.lock().force_unlock();
             self.orphans.lock().force_unlock();
         }
     }

@@ -19,6 +19,13 @@ impl<C: Config> Arena<C> {
         }
     }
 
+    /// Bytes of live blocks, as far as published.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let small = self.counts.allocated_bytes.load(Relaxed);
+        let now = small.wrapping_add(self.counts.large_allocated_bytes.get());
+        if (now as i64) < 0 { 0 } else { now }
+    }
+
     /// Keeps the peaks up with the sums.
     pub(super) fn raise_peaks(&self) {
         let counts = &self.counts;

@@ -24,7 +24,7 @@ impl<C: Config> Heap<C> {
         if bytes > isize::MAX as usize - C::GRANULE_BYTES {
             return None;
         }
-        let list = self.lists_large.get().then_some(&self.large_list);
+        let list = self.dropped_whole.get().then_some(&self.large_list);
         let fresh = arena.alloc_large(bytes, align, list)?;
         self.misses.add(1);
         self.large_allocations.add(1);
@@ -41,20 +41,23 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// Puts this heap's large blocks on a list from now on, so that
-    /// [`release_all`](Self::release_all) finds them. Owner only, before the first one.
-    pub fn list_large_blocks(&self) {
-        self.lists_large.set(true);
+    /// Whether this heap will be dropped whole: then its large blocks are put on a list, and frees
+    /// by others don't wait. Owner only, while the heap is empty.
+    pub(crate) fn set_dropped_whole(&self, dropped_whole: bool) {
+        self.dropped_whole.set(dropped_whole);
     }
 
-    /// Gives the listed large blocks back, and stops listing.
+    pub(super) fn is_dropped_whole(&self) -> bool {
+        self.dropped_whole.get()
+    }
+
+    /// Gives the listed large blocks back.
     pub(super) fn release_large(&self, arena: &Arena<C>) {
         // SAFETY: I3: descriptors are immortal; nobody else frees a block of this heap now.
         while let Some(descriptor) = unsafe { self.large_list.head.get().as_ref() } {
             let block = arena.address_of(arena.granule_of(descriptor));
             self.free_large(arena, block, descriptor);
         }
-        self.lists_large.set(false);
     }
 
     /// Changes the size of a block: in place where its class or span allows, by moving pages where

@@ -20,7 +20,7 @@ const PARCEL_BLOCKS: u32 = 32;
 const PARCEL_BYTES: usize = 16 * 1024;
 
 /// Blocks of other owners that this one has freed and not sent yet: at most [`PARCELS`] times
-/// [`PARCEL_BYTES`]. Sent when a parcel is full, when its place is needed, when the heap takes a
+/// [`PARCEL_BYTES`], and none of a heap that is dropped whole. Sent when a parcel is full, when its place is needed, when the heap takes a
 /// span, and when it is collected.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -57,6 +57,18 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives the block up.
     pub(super) unsafe fn free_remote(&self, arena: &Arena<C>, slab: &Descriptor, located: Located) {
         self.remote_frees.add(1);
+        let (owner, _) = split_tag::<C>(slab.tag());
+        // SAFETY: I3: heaps are immortal. What is read does not change while a block is live.
+        if unsafe { &*owner }.is_dropped_whole() {
+            // Its slabs may be gone before a parcel is sent.
+            let secret = slab.slab.free.secret();
+            // SAFETY: forwarded.
+            if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
+                // SAFETY: I3: as above.
+                unsafe { &*owner }.hand_back(arena, slab);
+            }
+            return;
+        }
         let parcel = &self.outbox.parcels[arena.granule_of(slab) as usize % PARCELS];
         if !ptr::eq(parcel.slab.get(), slab) {
             self.send(arena, parcel);

@@ -290,9 +290,11 @@ impl<C: Config> Heap<C> {
     /// Gives back every slab and every listed large block, live blocks and all.
     ///
     /// # Safety
-    /// - Owner only. Nobody uses a block of this heap any more, nor is freeing one.
-    pub unsafe fn release_all(&self) {
+    /// - Owner only, and the heap was to be dropped whole. Nobody uses a block of it any more, nor is
+    ///   freeing one.
+    pub(crate) unsafe fn release_all(&self) {
         let Some(arena) = self.arena() else { return };
+        self.send_all(arena);
         self.settle_returned(arena);
         for class in 0..HostClasses::COUNT {
             let (bin, shelf) = (self.bin(class), self.shelf(class));
