@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds every allocator that it can, and measures them all: about an hour on two cores.
+# Builds every allocator that it can, and measures them all: about forty minutes on two cores.
 # Usage: tests/bench/run.sh [FOLDER FOR RESULTS]
 #   ROUNDS=5         how often each case and each program runs with each allocator
 #   JEMALLOC=0       leave jemalloc out, which builds for minutes
