@@ -99,6 +99,8 @@ pub(crate) struct Sums {
     pub(crate) requested_peak_bytes: u64,
     pub(crate) allocated_bytes: u64,
     pub(crate) allocated_peak_bytes: u64,
+    /// The most allocated since the last look for what is idle.
+    recent_peak_bytes: u64,
     pub(crate) pending_bytes: u64,
 }
 
@@ -130,6 +132,8 @@ pub(crate) struct Arena {
     windows: Vec<Window>,
     /// Counts frees; orders them against fences.
     pub(crate) clock: u32,
+    /// The clock at the last look for what is idle.
+    looked_at: u32,
     pub(crate) sums: Sums,
     pub(crate) rows: Box<[Row; ROWS]>,
     /// Freed nodes that wait for other streams, with those streams' bits.
@@ -146,6 +150,7 @@ impl Arena {
             holes: NONE,
             windows: Vec::new(),
             clock: 0,
+            looked_at: 0,
             sums: Sums::default(),
             rows: Box::new([Row::default(); ROWS]),
             pending: Vec::new(),
@@ -203,6 +208,7 @@ impl Arena {
         sums.allocated_bytes += allocated_bytes;
         sums.requested_bytes += requested_bytes;
         sums.allocated_peak_bytes = sums.allocated_peak_bytes.max(sums.allocated_bytes);
+        sums.recent_peak_bytes = sums.recent_peak_bytes.max(sums.allocated_bytes);
         sums.requested_peak_bytes = sums.requested_peak_bytes.max(sums.requested_bytes);
     }
 
@@ -514,6 +520,21 @@ impl Arena {
     /// Calls `visit` with the length in quanta of each free range.
     pub(crate) fn for_each_free(&self, mut visit: impl FnMut(u32)) {
         self.bins.for_each_from(&self.nodes, 1, |node| visit(self.node(node).len));
+    }
+
+    /// Free bytes that no allocation has needed since the last call, however the free ranges
+    /// were used in turn; zero while that was less than `idle_frees` frees ago.
+    pub(crate) fn idle_bytes(&mut self, idle_frees: u32) -> u64 {
+        if self.clock.wrapping_sub(self.looked_at) < idle_frees {
+            return 0;
+        }
+        let mut free_bytes = 0;
+        self.for_each_free(|len| free_bytes += u64::from(len) * QUANTUM_BYTES);
+        let sums = &mut self.sums;
+        let needed_bytes = sums.recent_peak_bytes - sums.allocated_bytes;
+        sums.recent_peak_bytes = sums.allocated_bytes;
+        self.looked_at = self.clock;
+        free_bytes.saturating_sub(needed_bytes)
     }
 
     /// Grows a live node in place by taking from the free node after it.

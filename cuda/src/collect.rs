@@ -10,8 +10,7 @@ use crate::{
 };
 
 impl<D: Driver> Shared<D> {
-    /// Gives wholly free pieces of one heap back, up to `most_bytes` and a piece; returns the
-    /// bytes. The least recently freed go first.
+    /// Gives wholly free pieces of one heap back, at most `most_bytes`; returns the bytes. The least recently freed go first.
     ///
     /// `wanted` gets the arena's clock when a part of the piece was last freed. The caller has
     /// made sure that no enqueued work uses those pieces at any of their addresses.
@@ -37,9 +36,9 @@ impl<D: Driver> Shared<D> {
             windows.reverse();
             windows.retain(|&(_, window)| {
                 let bytes = u64::from(arena.windows()[window as usize].len) * QUANTUM_BYTES;
-                let wanted = most_bytes > 0;
-                most_bytes = most_bytes.saturating_sub(bytes);
-                wanted
+                let fits = bytes <= most_bytes;
+                most_bytes -= if fits { bytes } else { 0 };
+                fits
             });
             for &(_, window) in &windows {
                 arena.close(window);
@@ -111,8 +110,8 @@ impl<D: Driver> Shared<D> {
         Ok(released)
     }
 
-    /// Gives back what nobody has asked for in a while, and the oldest of what the cache holds
-    /// beyond its size, as far as no enqueued work uses it. Never waits.
+    /// Gives back as much as has not been needed in a while, and what the cache holds beyond its
+    /// size, as far as no enqueued work uses it. Never waits.
     pub(crate) fn collect_garbage(&self, pool: &mut Pool<D>) -> Result<u64, DriverError> {
         self.settle(pool)?;
         self.advance(pool)?;
@@ -125,12 +124,10 @@ impl<D: Driver> Shared<D> {
         let mut excess_bytes = free_bytes.saturating_sub(pool.cache_bytes);
         let mut released = 0;
         for heap in heaps() {
-            let clock = heap.arena.lock().clock;
             let passed = pool.progress[heap.index as usize].passed;
             let out_of_use = |stamp: u32| passed.wrapping_sub(stamp) as i32 >= 0;
-            let idle = |stamp: u32| clock.wrapping_sub(stamp) >= self.options.idle_frees;
-            released +=
-                self.release_free(pool, heap, u64::MAX, |stamp| out_of_use(stamp) && idle(stamp))?;
+            let idle_bytes = heap.arena.lock().idle_bytes(self.options.idle_frees);
+            released += self.release_free(pool, heap, idle_bytes, out_of_use)?;
             let more = self.release_free(pool, heap, excess_bytes, out_of_use)?;
             excess_bytes = excess_bytes.saturating_sub(more);
             released += more;

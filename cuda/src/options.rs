@@ -28,7 +28,7 @@ pub struct Options {
     /// ones are wholly free more often, and only those can move. Small programs and devices get
     /// smaller ones.
     pub piece_bytes: u64,
-    /// Garbage is what nobody has asked for during this many frees on its stream.
+    /// Garbage is what no allocation has needed during this many frees on its stream.
     pub idle_frees: u32,
     /// Growth is rounded up to this many bytes where the slack allows.
     pub growth_bytes: u64,
