@@ -94,9 +94,8 @@ mod tests {
 
     #[test]
     fn names_stand_beside_their_own_numbers() {
-        let mut s = Snapshot::default();
-        s.requested_bytes = Level::new(1, 2);
-        s.metadata_bytes = Level::new(3, 4);
+        let (requested_bytes, metadata_bytes) = (Level::new(1, 2), Level::new(3, 4));
+        let mut s = Snapshot { requested_bytes, metadata_bytes, ..Snapshot::default() };
         (s.allocations, s.remote_frees, s.failures) = (5, 6, 7);
         s.free_spans_by_order[1] = 8;
         s.classes[2] = ClassStats { block_bytes: 48, allocations: 5, ..ClassStats::default() };

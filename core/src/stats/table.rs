@@ -133,7 +133,7 @@ impl Snapshot {
 fn fmt_row(f: &mut fmt::Formatter<'_>, row: &ClassStats) -> fmt::Result {
     match row.block_bytes {
         0 => write!(f, "{:>10}", "large")?,
-        bytes => write!(f, "{:>10}", Bytes(bytes))?,
+        bytes => write!(f, "{bytes:>10}")?,
     }
     let waste = crate::frag::internal(row.requested_bytes, row.allocated_bytes);
     writeln!(
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other() {
-        let mut s = Snapshot::default();
-        s.requested_bytes = Level::new(3 << 20, 5 << 20);
+        let requested_bytes = Level::new(3 << 20, 5 << 20);
+        let mut s = Snapshot { requested_bytes, ..Snapshot::default() };
         (s.allocations, s.cache_hits, s.cache_misses) = (1000, 990, 10);
         let row = ClassStats { block_bytes: 2048, allocations: 1000, ..ClassStats::default() };
         s.classes[7] = row;
