@@ -359,6 +359,11 @@ impl Arena {
         self.windows[window as usize].memory = NONE;
     }
 
+    /// Whether no byte is usable here: all memory is in use elsewhere.
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.last == NONE || (self.node(self.last).start == 0 && self.holes == self.last)
+    }
+
     /// Forgets everything, once nothing is mapped here.
     pub(crate) fn reset_if_empty(&mut self) {
         let nothing_mapped = self.windows.iter().all(|window| window.memory == NONE);

@@ -1,8 +1,11 @@
 //! Giving memory back: all that is free, what has been idle, and at the end everything.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::Ordering;
+
 use crate::{
     arena::QUANTUM_BYTES,
+    bins::NONE,
     driver::{Driver, DriverError, PhysicalId},
     heap::{Heap, PoolId},
     pool::{Place, Pool},
@@ -140,6 +143,29 @@ impl<D: Driver> Shared<D> {
         self.settle(pool)?;
         for heap in self.heaps() {
             self.gather_own(pool, heap)?;
+        }
+        Ok(())
+    }
+
+    /// Makes heaps that ran out of addresses usable again, where all their memory has moved
+    /// elsewhere. Waits on the CPU for the device.
+    pub(crate) fn reclaim_addresses(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        self.synchronize(pool)?;
+        for heap in self.heaps().filter(|heap| heap.full.load(Ordering::Relaxed)) {
+            let windows = {
+                let arena = heap.arena.lock();
+                if arena.is_hollow() { arena.windows().to_vec() } else { continue }
+            };
+            for (index, window) in windows.iter().enumerate().filter(|(_, w)| w.memory != NONE) {
+                let bytes = u64::from(window.len) * QUANTUM_BYTES;
+                self.driver.unmap(heap.address(window.start), bytes)?;
+                pool.counts.unmaps += 1;
+                let gone = Place { heap: heap.index, window: index as u32 };
+                pool.memory_mut(window.memory).leave(gone);
+                heap.arena.lock().unmap(gone.window);
+            }
+            heap.arena.lock().reset_if_empty();
+            heap.full.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The front end of one stream: its arena behind a short lock, and the block it hands out.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::AtomicBool;
+
 use genesis_mem_core::sync::Lock;
 
 use crate::{
@@ -52,6 +54,8 @@ pub(crate) struct Heap {
     pub(crate) base: DevicePtr,
     /// How far the arena may grow, quanta.
     pub(crate) span: u32,
+    /// Whether its addresses are used up: another heap takes over, which borrows from this one.
+    pub(crate) full: AtomicBool,
     pub(crate) arena: Alone<Lock<Arena>>,
 }
 

@@ -242,6 +242,7 @@ impl<D: Driver> Shared<D> {
         if end.checked_add(len).is_some_and(|end| end <= heap.span) {
             return Ok(());
         }
+        heap.full.store(true, Ordering::Relaxed);
         let bytes = u64::from(len) * QUANTUM_BYTES;
         Err(DriverError::OutOfMemory { call: crate::driver::DriverCall::Reserve, bytes })
     }

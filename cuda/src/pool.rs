@@ -30,6 +30,14 @@ impl Memory {
         self.places[self.current]
     }
 
+    /// Forgets a window that is not the current one.
+    pub(crate) fn leave(&mut self, gone: Place) {
+        let current = self.place();
+        self.places.retain(|place| *place != gone);
+        let kept = self.places.iter().position(|place| *place == current);
+        self.current = kept.expect("the current place is never left");
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         u64::from(self.len) * QUANTUM_BYTES
     }

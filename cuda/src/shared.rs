@@ -88,19 +88,26 @@ impl<D: Driver> Shared<D> {
         pool: PoolId,
     ) -> Result<&Heap, AllocError> {
         let small = bytes <= self.options.small_bytes && self.apart.load(Ordering::Relaxed);
-        let wanted =
-            |heap: &&Heap| heap.stream == stream && heap.pool == pool && heap.small == small;
-        match self.heaps().find(wanted) {
+        match self.find_heap(stream, pool, small) {
             Some(heap) => Ok(heap),
             None => self.add_heap(stream, pool, small),
         }
     }
 
+    #[inline]
+    fn find_heap(&self, stream: StreamId, pool: PoolId, small: bool) -> Option<&Heap> {
+        self.heaps().find(|heap| {
+            heap.stream == stream
+                && heap.pool == pool
+                && heap.small == small
+                && !heap.full.load(Ordering::Relaxed)
+        })
+    }
+
     #[cold]
     fn add_heap(&self, stream: StreamId, id: PoolId, small: bool) -> Result<&Heap, AllocError> {
         let mut pool = self.pool();
-        let wanted = |heap: &&Heap| heap.stream == stream && heap.pool == id && heap.small == small;
-        if let Some(heap) = self.heaps().find(wanted) {
+        if let Some(heap) = self.find_heap(stream, id, small) {
             return Ok(heap);
         }
         let index = self.heap_count.load(Ordering::Relaxed);
@@ -113,7 +120,8 @@ impl<D: Driver> Shared<D> {
         let base = self.driver.reserve(bytes)?;
         let span = (bytes / QUANTUM_BYTES) as u32;
         let arena = Alone(Lock::new(Arena::new()));
-        let heap = Heap { index: index as u32, stream, pool: id, small, bit, base, span, arena };
+        let (number, full) = (index as u32, AtomicBool::new(false));
+        let heap = Heap { index: number, stream, pool: id, small, bit, base, span, full, arena };
         pool.progress.push(Progress { fence: None, passed: 0 });
         let heap = self.heaps[index].get_or_init(|| heap);
         self.heap_count.store(index + 1, Ordering::Release);
@@ -182,7 +190,7 @@ impl<D: Driver> Shared<D> {
     }
 
     #[cold]
-    fn alloc_slow(&self, request: Request<'_>) -> Result<Block, AllocError> {
+    fn alloc_slow<'a>(&'a self, mut request: Request<'a>) -> Result<Block, AllocError> {
         loop {
             let failed = match self.slow(&mut self.pool(), request) {
                 Ok(block) => return Ok(block),
@@ -192,6 +200,13 @@ impl<D: Driver> Shared<D> {
                 && !error.is_out_of_memory()
             {
                 return Err(AllocError::Driver(error));
+            }
+            let Heap { stream, pool, small, ref full, .. } = *request.heap;
+            if full.load(Ordering::Relaxed) {
+                self.reclaim_addresses(&mut self.pool())?;
+                let next = self.find_heap(stream, pool, small);
+                request.heap = next.map_or_else(|| self.add_heap(stream, pool, small), Ok)?;
+                continue;
             }
             // Without any lock, since the callback frees blocks or even allocates.
             let callback = self.oom.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{GRANULE, Random, device, stream};
-use genesis_mem_cuda::{AllocError, Block, DeviceAllocator, sim::SimDriver};
+use genesis_mem_cuda::{
+    AllocError, Block, DeviceAllocator, Options,
+    sim::{SimDriver, SimOptions},
+};
 
 /// A program of `steps` steps on `streams` streams, in a device of `granules`.
 fn run(seed: u64, steps: u32, streams: u64, granules: u64, lag_ops: u64) {
@@ -115,6 +118,31 @@ fn enough_that_is_free_but_not_in_one_piece_is_enough() {
     allocator.assert_valid();
     drop(allocator);
     assert_eq!(driver.finish(), []);
+}
+
+#[test]
+fn addresses_may_run_out_under_a_program_that_keeps_moving() {
+    let driver = SimDriver::new(SimOptions { device_bytes: 64 * GRANULE, ..SimOptions::default() });
+    let mut options = Options::default();
+    options.span_bytes = 200 * GRANULE;
+    let allocator = DeviceAllocator::with_driver(driver.clone(), options).unwrap();
+    let mut random = Random(7);
+    let mut live = Vec::new();
+    for number in 0..20_000 {
+        let bytes = (random.below(20) + 1) * GRANULE;
+        while live.iter().map(Block::bytes).sum::<u64>() + bytes > 40 * GRANULE {
+            let block: Block = live.swap_remove(random.below(live.len() as u64) as usize);
+            driver.retire(block.ptr(), block.bytes());
+            allocator.free(block).unwrap();
+        }
+        let block = allocator.alloc(bytes, stream(0)).expect("a third of the device is free");
+        driver.touch(stream(0), block.ptr(), block.bytes(), number);
+        live.push(block);
+    }
+    let heaps = allocator.memory_stats().heaps;
+    assert!((2..10).contains(&heaps), "ranges are used up, and used again: {heaps}");
+    allocator.assert_valid();
+    assert_eq!(driver.take_violations(), []);
 }
 
 #[test]
