@@ -4,6 +4,8 @@
 //! function is missing. [`CudarcDriver::new`] therefore looks for all of them first, and answers
 //! with [`DriverError::NoDriver`].
 
+mod buffer;
+
 use std::{
     collections::HashMap,
     ffi::c_int,
@@ -12,13 +14,12 @@ use std::{
 };
 
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaStream, DevicePtr as CudarcPtr, DevicePtrMut, DeviceSlice,
-    LaunchArgs, PushKernelArg, SyncOnDrop,
+    CudaContext, CudaEvent, CudaStream,
     sys::{self, CUdevice_attribute, CUresult},
 };
 
 use crate::{
-    AllocError, Builder, DeviceAllocator, DeviceBuffer,
+    Builder, DeviceAllocator,
     driver::{
         DevicePtr, Driver, DriverCall, DriverError, DriverResult, MemoryInfo, PhysicalId, StreamId,
     },
@@ -421,98 +422,5 @@ impl Builder {
     /// [`DriverError::NoDriver`], [`DriverError::NoDevice`], or the device does not answer.
     pub fn build(self, ordinal: usize) -> DriverResult<DeviceAllocator<CudarcDriver>> {
         self.build_on(CudarcDriver::new(ordinal)?)
-    }
-}
-
-impl<T> DeviceBuffer<T, CudarcDriver> {
-    /// A buffer of zeroes.
-    ///
-    /// # Errors
-    /// As for [`DeviceBuffer::new`], or the stream refuses the work.
-    pub fn zeroed(
-        allocator: &DeviceAllocator<CudarcDriver>,
-        len: usize,
-        stream: &Arc<CudaStream>,
-    ) -> Result<Self, AllocError>
-    where
-        T: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits,
-    {
-        let mut buffer = Self::new(allocator, len, stream)?;
-        stream
-            .memset_zeros(&mut buffer)
-            .map_err(|error| DriverError::Other { call: DriverCall::Copy, code: error.0 as i32 })?;
-        Ok(buffer)
-    }
-
-    /// Orders `stream` after everything that uses the buffer, and sees to it that the free comes
-    /// after what `stream` is about to do with it.
-    fn on_stream<'a>(&'a self, stream: &'a CudaStream) -> SyncOnDrop<'a> {
-        let (driver, id) = (self.allocator.driver(), id_of(stream));
-        if let Some(last) = self.uses.get() {
-            let _ = driver.wait(id, last);
-        }
-        if id == self.stream_id() {
-            return SyncOnDrop::Sync(None);
-        }
-        if let Ok(own) = driver.record(self.stream_id()) {
-            let _ = driver.wait(id, &own);
-        }
-        if self.uses.get().is_none()
-            && let Ok(event) = driver.context.new_event(None)
-        {
-            let _ = self.uses.set(event);
-        }
-        match self.uses.get() {
-            Some(event) => SyncOnDrop::Record(Some((event, stream))),
-            None => SyncOnDrop::sync_stream(stream),
-        }
-    }
-}
-
-impl<T> DeviceSlice<T> for DeviceBuffer<T, CudarcDriver> {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
-    }
-}
-
-impl<T> CudarcPtr<T> for DeviceBuffer<T, CudarcDriver> {
-    fn device_ptr<'a>(&'a self, stream: &'a CudaStream) -> (sys::CUdeviceptr, SyncOnDrop<'a>) {
-        (self.ptr().0, self.on_stream(stream))
-    }
-}
-
-impl<T> DevicePtrMut<T> for DeviceBuffer<T, CudarcDriver> {
-    fn device_ptr_mut<'a>(
-        &'a mut self,
-        stream: &'a CudaStream,
-    ) -> (sys::CUdeviceptr, SyncOnDrop<'a>) {
-        (self.ptr().0, self.on_stream(stream))
-    }
-}
-
-/// The address as a kernel gets it; lives as long as the buffer.
-fn argument<T>(buffer: &DeviceBuffer<T, CudarcDriver>) -> &u64 {
-    buffer.block.as_ref().map_or(&0, |block| &block.start.0)
-}
-
-// SAFETY: what is pushed is the buffer's address, a `u64` that lives as long as the buffer.
-/// A launch on another stream than the buffer's needs
-/// [`record_stream`](DeviceBuffer::record_stream) first, and an order between the streams.
-unsafe impl<'a, 'b: 'a, T> PushKernelArg<&'b DeviceBuffer<T, CudarcDriver>> for LaunchArgs<'a> {
-    #[inline]
-    fn arg(&mut self, buffer: &'b DeviceBuffer<T, CudarcDriver>) -> &mut Self {
-        self.arg(argument(buffer))
-    }
-}
-
-// SAFETY: as above.
-unsafe impl<'a, 'b: 'a, T> PushKernelArg<&'b mut DeviceBuffer<T, CudarcDriver>> for LaunchArgs<'a> {
-    #[inline]
-    fn arg(&mut self, buffer: &'b mut DeviceBuffer<T, CudarcDriver>) -> &mut Self {
-        self.arg(argument(buffer))
     }
 }

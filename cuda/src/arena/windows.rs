@@ -1,0 +1,186 @@
+//! Windows and holes: which physical memory is usable where.
+
+use super::{Arena, Node, ROWS, Row, State, Window};
+use crate::bins::NONE;
+
+impl Arena {
+    /// Adds a window of `len` quanta for `memory` at the end, as a hole; returns its index.
+    pub(crate) fn append(&mut self, len: u32, memory: u32) -> u32 {
+        let start = self.end();
+        self.windows.push(Window { start, len, memory });
+        let node = self.new_node(Node {
+            start,
+            len,
+            prev: self.last,
+            next: NONE,
+            before: NONE,
+            after: NONE,
+            stamp: self.clock,
+            state: State::Hole,
+        });
+        if self.last != NONE {
+            self.nodes.0[self.last as usize].next = node;
+        }
+        self.last = node;
+        self.insert_hole(node);
+        self.windows.len() as u32 - 1
+    }
+
+    /// Marks the window as unmapped: its addresses stay a hole for good.
+    pub(crate) fn unmap(&mut self, window: u32) {
+        self.windows[window as usize].memory = NONE;
+    }
+
+    /// Whether no byte is usable here: all memory is in use elsewhere.
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.last == NONE || (self.node(self.last).start == 0 && self.holes == self.last)
+    }
+
+    /// Forgets everything, once nothing is mapped here.
+    pub(crate) fn reset_if_empty(&mut self) {
+        let nothing_mapped = self.windows.iter().all(|window| window.memory == NONE);
+        if nothing_mapped && !self.windows.is_empty() && self.pending.is_empty() {
+            let rows = core::mem::replace(&mut self.rows, Box::new([Row::default(); ROWS]));
+            let Self { clock, sums, .. } = *self;
+            *self = Self { clock, sums, rows, ..Self::new() };
+        }
+    }
+
+    /// Puts a node that is in no list into the list of holes, merged with its neighbours there.
+    fn insert_hole(&mut self, mut node: u32) {
+        let Node { prev, next, .. } = *self.node(node);
+        if next != NONE && self.node(next).state == State::Hole {
+            self.remove_hole(next);
+            self.absorb(node, next);
+        }
+        if prev != NONE && self.node(prev).state == State::Hole {
+            self.remove_hole(prev);
+            self.absorb(prev, node);
+            node = prev;
+        }
+        let head = self.holes;
+        let entry = &mut self.nodes.0[node as usize];
+        entry.state = State::Hole;
+        (entry.before, entry.after) = (NONE, head);
+        if head != NONE {
+            self.nodes.0[head as usize].before = node;
+        }
+        self.holes = node;
+    }
+
+    fn remove_hole(&mut self, node: u32) {
+        let Node { before, after, .. } = *self.node(node);
+        match before {
+            NONE => self.holes = after,
+            before => self.nodes.0[before as usize].after = after,
+        }
+        if after != NONE {
+            self.nodes.0[after as usize].before = before;
+        }
+    }
+
+    /// Cuts the range of `window` out of `node`, which covers it, is in no list and passes for
+    /// live, so that nothing merges with it. The parts beside it go to a list by `put_back`.
+    fn isolate(&mut self, node: u32, window: Window, put_back: fn(&mut Self, u32)) -> u32 {
+        let whole = *self.node(node);
+        debug_assert!(whole.start <= window.start && window.start + window.len <= whole.end());
+        let mut middle = node;
+        if window.start > whole.start {
+            middle = self.split(node, window.start - whole.start);
+        }
+        if whole.end() > window.start + window.len {
+            let tail = self.split(middle, window.len);
+            put_back(self, tail);
+        }
+        if middle != node {
+            put_back(self, node);
+        }
+        middle
+    }
+
+    /// Takes a wholly free window's memory out of use: free space becomes a hole.
+    pub(crate) fn close(&mut self, window: u32) {
+        let window = self.windows[window as usize];
+        let node = self.free_at(window).expect("the window is free");
+        self.bins.remove(&mut self.nodes, node);
+        self.nodes.0[node as usize].state = State::Live;
+        let middle = self.isolate(node, window, Self::insert_free);
+        self.insert_hole(middle);
+    }
+
+    /// The free node that covers `window`. Linear in the number of free nodes of that size.
+    fn free_at(&self, window: Window) -> Option<u32> {
+        let mut found = None;
+        self.bins.for_each_from(&self.nodes, window.len, |node| {
+            let Node { start, len, .. } = *self.node(node);
+            if start <= window.start && window.start + window.len <= start + len {
+                found = Some(node);
+            }
+        });
+        found
+    }
+
+    /// Brings a window's memory into use here: a hole becomes free space.
+    pub(crate) fn open(&mut self, window: u32) {
+        let window = self.windows[window as usize];
+        let node = self.hole_at(window.start).expect("the window is a hole");
+        self.remove_hole(node);
+        self.nodes.0[node as usize].state = State::Live;
+        let middle = self.isolate(node, window, Self::insert_hole);
+        self.nodes.0[middle as usize].stamp = self.clock;
+        self.insert_free(middle);
+    }
+
+    /// The hole that covers `start`. Linear in the number of holes.
+    fn hole_at(&self, start: u32) -> Option<u32> {
+        self.holes().find(|&node| {
+            let node = self.node(node);
+            node.start <= start && start < node.end()
+        })
+    }
+
+    /// All holes.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = u32> {
+        let mut node = self.holes;
+        core::iter::from_fn(move || {
+            let this = node;
+            (this != NONE).then(|| {
+                node = self.node(this).after;
+                this
+            })
+        })
+    }
+
+    /// The free neighbours of `node`, before and after it.
+    pub(crate) fn free_neighbours(&self, node: u32) -> (Option<u32>, Option<u32>) {
+        let Node { prev, next, .. } = *self.node(node);
+        let free =
+            |node: u32| (node != NONE && self.node(node).state == State::Free).then_some(node);
+        (free(prev), free(next))
+    }
+
+    /// The free node that ends the space in use.
+    pub(crate) fn free_tail(&self) -> Option<u32> {
+        (self.last != NONE && self.node(self.last).state == State::Free).then_some(self.last)
+    }
+
+    /// The windows that overlap `start .. end`, by index.
+    pub(crate) fn windows_in(&self, start: u32, end: u32) -> core::ops::Range<usize> {
+        let first = self.windows.partition_point(|window| window.start + window.len <= start);
+        let last = self.windows.partition_point(|window| window.start < end);
+        first..last.max(first)
+    }
+
+    /// Calls `visit(free node, window)` for every window whose bytes are all free here.
+    pub(crate) fn for_each_free_window(&self, min_len: u32, mut visit: impl FnMut(u32, u32)) {
+        self.bins.for_each_from(&self.nodes, min_len, |node| {
+            let Node { start, len, .. } = *self.node(node);
+            for index in self.windows_in(start, start + len) {
+                let window = self.windows[index];
+                if window.start >= start && window.start + window.len <= start + len {
+                    visit(node, index as u32);
+                }
+            }
+        });
+    }
+}
