@@ -133,7 +133,6 @@ struct Counts {
     /// The highest that the sums of both have been.
     peak_allocated: AtomicU64,
     peak_requested: AtomicU64,
-    metadata_bytes: Counter,
 }
 
 // SAFETY: I1, I3: what the raw pointers lead to is immortal, and guarded by the locks or owned.
@@ -171,7 +170,7 @@ impl<C: Config> Arena<C> {
                 peak_cached: 0,
                 peak_committed: 0,
             }),
-            growth: Lock::new(Growth { heaps_committed: 0, metadata_bytes: 0, refusal: None }),
+            growth: Lock::new(Growth { heaps_committed: 0, refusal: None }),
             orphans: HeapPool::new(),
             empties: HeapPool::new(),
             counts: Counts {
@@ -185,7 +184,6 @@ impl<C: Config> Arena<C> {
                 large_requested_bytes: Counter::new(),
                 peak_allocated: AtomicU64::new(0),
                 peak_requested: AtomicU64::new(0),
-                metadata_bytes: Counter::new(),
             },
         }
     }

@@ -83,10 +83,10 @@ impl FaultKind {
     /// The kind in a few words.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Foreign => "free of a pointer that was not allocated here",
-            Self::DoubleFree => "double free",
-            Self::Interior => "free of a pointer into the middle of a block",
-            Self::WrongLayout => "free with a layout that is not the block's",
+            Self::Foreign => "pointer that was not allocated here",
+            Self::DoubleFree => "double free, or use of a free block",
+            Self::Interior => "pointer into the middle of a block",
+            Self::WrongLayout => "layout that is not the block's",
             Self::UseAfterFree => "write to a block after its free",
         }
     }

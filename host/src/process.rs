@@ -1,7 +1,7 @@
 //! The allocator of the process: one arena, and what must be told to the system once.
 
 use core::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -138,23 +138,17 @@ extern "C" fn after_fork_in_child() {
 
 /// Whether some frees don't name a size, as C's do not: then requested bytes are an estimate.
 pub(crate) static UNSIZED: AtomicBool = AtomicBool::new(false);
-static PEAK_METADATA: AtomicU64 = AtomicU64::new(0);
 
 /// Everything that the allocator knows about itself now.
 ///
 /// Exact where no other thread allocates meanwhile. Takes no lock but the span pool's, briefly,
 /// and allocates nothing.
 pub fn stats() -> Snapshot {
-    let mut snapshot = ARENA.snapshot(!UNSIZED.load(Relaxed));
-    let metadata_bytes = snapshot.metadata_bytes.current;
-    let peak = PEAK_METADATA.fetch_max(metadata_bytes, Relaxed).max(metadata_bytes);
-    snapshot.metadata_bytes.peak = peak;
-    snapshot
+    ARENA.snapshot(!UNSIZED.load(Relaxed))
 }
 
 /// Lets the peaks of [`stats`] start over from now.
 pub fn reset_peaks() {
-    PEAK_METADATA.store(0, Relaxed);
     ARENA.reset_peaks();
 }
 

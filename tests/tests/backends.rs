@@ -34,7 +34,7 @@ fn conforms<B: HostBackend>(backend: &B) {
             }
             assert!(contents == Contents::Zeroed || !has(Capabilities::ZEROED));
             (page..9 * page).for_each(|offset| at(offset).write(offset as u8 | 1));
-            purge(backend, &region, 2 * page..4 * page, |offset| at(offset));
+            purge(backend, &region, 2 * page..4 * page, at);
             let moved = backend.remap(&region, 5 * page..7 * page, 2 * page);
             assert_eq!(moved.is_ok(), has(Capabilities::REMAP));
             if moved.is_ok() {

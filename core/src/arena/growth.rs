@@ -17,8 +17,6 @@ use crate::{
 pub(super) struct Growth {
     /// Heaps built so far, and how many have memory committed.
     pub(super) heaps_committed: usize,
-    /// Bytes of metadata committed, tables and descriptors and heaps.
-    pub(super) metadata_bytes: usize,
     /// Why the backend refused last.
     pub(super) refusal: Option<Refusal>,
 }
@@ -73,14 +71,14 @@ const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 impl<C: Config> Arena<C> {
     /// Reserves the region and its tables on first use; false if the backend refuses.
-    pub(super) fn set_up(&self, growth: &mut Growth) -> bool {
+    pub(super) fn set_up(&self, _growing: &mut Growth) -> bool {
         let () = C::VALID;
         if !self.base.load(Relaxed).is_null() {
             return true;
         }
         let mut granules = C::REGION_BYTES / C::GRANULE_BYTES;
         while granules >= 4 {
-            if self.try_set_up(growth, granules as u32) {
+            if self.try_set_up(granules as u32) {
                 return true;
             }
             granules /= 2;
@@ -88,7 +86,7 @@ impl<C: Config> Arena<C> {
         false
     }
 
-    pub(super) fn try_set_up(&self, growth: &mut Growth, granules: u32) -> bool {
+    pub(super) fn try_set_up(&self, granules: u32) -> bool {
         let layout = MetadataLayout::new::<C>(granules, self.metadata.page_bytes().get());
         let region_bytes = granules as usize * C::GRANULE_BYTES;
         let (Some(bytes), Some(metadata_bytes)) =
@@ -115,7 +113,7 @@ impl<C: Config> Arena<C> {
         };
         self.metadata_base.store(tables.base().as_ptr(), Relaxed);
         self.region_bytes.store(region_bytes, Relaxed);
-        if self.commit_metadata(growth, layout.tables()).is_none() {
+        if self.commit_metadata(layout.tables()).is_none() {
             self.region_bytes.store(0, Relaxed);
             // The last first, as a backend over lent memory needs it.
             // SAFETY: nothing of either is in use yet.
@@ -145,7 +143,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// Commits a page-aligned range of the metadata, zeroed.
-    pub(super) fn commit_metadata(&self, growth: &mut Growth, range: Range<usize>) -> Option<()> {
+    pub(super) fn commit_metadata(&self, range: Range<usize>) -> Option<()> {
         if range.is_empty() {
             return Some(());
         }
@@ -160,8 +158,6 @@ impl<C: Config> Arena<C> {
             // SAFETY: I4: just committed, and nothing lives there yet.
             unsafe { base.add(range.start).write_bytes(0, range.len()) };
         }
-        growth.metadata_bytes += range.len();
-        self.counts.metadata_bytes.set(growth.metadata_bytes as u64);
         Some(())
     }
 
@@ -266,7 +262,7 @@ impl<C: Config> Arena<C> {
             return true;
         }
         let layout = self.metadata_layout();
-        if self.commit_metadata(growth, layout.new_descriptors(range.clone())).is_none() {
+        if self.commit_metadata(layout.new_descriptors(range.clone())).is_none() {
             return false;
         }
         let Some(region) = self.region() else { return false };

@@ -71,7 +71,10 @@ impl<C: Config> Arena<C> {
         // Frees that name no size leave the published sum too high.
         let peak_requested = counts.peak_requested.load(Relaxed).min(s.allocated_bytes.peak);
         s.requested_bytes = Level::new(requested, peak_requested);
-        s.metadata_bytes = Level::new(counts.metadata_bytes.get(), 0);
+        let open_granules = self.opened_bytes() / C::GRANULE_BYTES;
+        let used = self.metadata_layout().used_bytes(open_granules, self.heaps_so_far().len());
+        // Heaps and descriptors are never given back, so what is used is the peak, too.
+        s.metadata_bytes = Level::new(used as u64, 0);
         s.backend_calls = counts.backend_calls.load(Relaxed);
         s.purges = counts.purges.load(Relaxed);
         s.purged_bytes = counts.purged_bytes.load(Relaxed);

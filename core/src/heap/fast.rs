@@ -92,7 +92,7 @@ impl<C: Config> Heap<C> {
         // The slab is a single granule, and starts where that does.
         let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
         // SAFETY: the tag says that the slab is this heap's, of that class.
-        unsafe { self.free_local(descriptor, bin, block, offset_bytes, bytes) }
+        unsafe { self.free_local(descriptor, bin, block, offset_bytes, Some(bytes)) }
     }
 
     /// As [`free_fast`](Self::free_fast), which knows only this heap's slabs of one granule and
@@ -109,7 +109,7 @@ impl<C: Config> Heap<C> {
         let offset_bytes = descriptor.offset_of(block);
         if tag == ptr::from_ref(bin).addr() {
             // SAFETY: the tag says that the slab is this heap's, of that class.
-            return unsafe { self.free_local(descriptor, bin, block, offset_bytes, bytes) };
+            return unsafe { self.free_local(descriptor, bin, block, offset_bytes, Some(bytes)) };
         }
         let Some(arena) = self.arena() else { return false };
         let block = block.cast::<FreeBlock>();
@@ -149,7 +149,7 @@ impl<C: Config> Heap<C> {
         let Some(descriptor) = self.head_descriptor(block) else { return false };
         let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
         // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), 0) }
+        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), None) }
     }
 
     /// The bin whose address a tag is, if it is one of this heap's.
@@ -188,7 +188,7 @@ impl<C: Config> Heap<C> {
         bin: &Bin,
         block: NonNull<u8>,
         offset_bytes: usize,
-        requested_bytes: usize,
+        requested_bytes: Option<usize>,
     ) -> bool {
         let block = block.cast::<FreeBlock>();
         // SAFETY: forwarded.
@@ -196,7 +196,9 @@ impl<C: Config> Heap<C> {
             return false;
         }
         bin.frees.add(1);
-        bin.requested_bytes.add((requested_bytes as u64).wrapping_neg());
+        if let Some(bytes) = requested_bytes {
+            bin.requested_bytes.add((bytes as u64).wrapping_neg());
+        }
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
         if unsafe { descriptor.slab.free(Located { block, offset_bytes }) } {
             self.on_told(descriptor);
@@ -241,8 +243,7 @@ impl<C: Config> Heap<C> {
         unsafe {
             let new = self.alloc_fast(new_bytes, align)?;
             ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
-            let requested_bytes = old_bytes.unwrap_or(0);
-            self.free_local(descriptor, bin, block, offset_bytes, requested_bytes);
+            self.free_local(descriptor, bin, block, offset_bytes, old_bytes);
             self.reallocations.add(1);
             Some(new)
         }

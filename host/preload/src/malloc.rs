@@ -113,11 +113,11 @@ pub unsafe extern "C" fn reallocarray(
     }
 }
 
-/// A block at a multiple of `align`; null and `EINVAL` where `align` is no power of two or `bytes`
-/// no multiple of it (C11), null and `ENOMEM` without memory.
+/// A block at a multiple of `align`; null and `EINVAL` where `align` is no power of two, null and
+/// `ENOMEM` without memory. As C17 has it, `bytes` need not be a multiple of `align`.
 #[unsafe(no_mangle)]
 pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
-    if !align.is_power_of_two() || !bytes.is_multiple_of(align) {
+    if !align.is_power_of_two() {
         return fail(libc::EINVAL);
     }
     or_no_memory(c::allocate_aligned(bytes, align))
