@@ -113,7 +113,7 @@ impl<C: Config> Arena<C> {
         };
         self.metadata_base.store(tables.base().as_ptr(), Relaxed);
         self.region_bytes.store(region_bytes, Relaxed);
-        if self.commit_metadata(layout.tables()).is_none() {
+        if self.commit_metadata(layout.tables()).is_err() {
             self.region_bytes.store(0, Relaxed);
             // The last first, as a backend over lent memory needs it.
             // SAFETY: nothing of either is in use yet.
@@ -143,22 +143,25 @@ impl<C: Config> Arena<C> {
     }
 
     /// Commits a page-aligned range of the metadata, zeroed.
-    pub(super) fn commit_metadata(&self, range: Range<usize>) -> Option<()> {
+    pub(super) fn commit_metadata(&self, range: Range<usize>) -> Result<(), Refusal> {
+        let base = NonNull::new(self.metadata_base.load(Relaxed));
+        let Some((base, bytes)) = base.zip(NonZeroUsize::new(self.metadata_layout().bytes()))
+        else {
+            return Ok(());
+        };
         if range.is_empty() {
-            return Some(());
+            return Ok(());
         }
-        let base = NonNull::new(self.metadata_base.load(Relaxed))?;
-        let bytes = NonZeroUsize::new(self.metadata_layout().bytes())?;
         // SAFETY: this is the region that `try_set_up` reserved.
         let region = unsafe { Region::new(base, bytes) };
         self.count_call();
         // SAFETY: the layout's ranges are page aligned and inside the region.
         let contents = unsafe { self.metadata.commit(&region, range.clone()) };
-        if contents.ok()? == Contents::Unspecified {
+        if contents.map_err(Refusal::Backend)? == Contents::Unspecified {
             // SAFETY: I4: just committed, and nothing lives there yet.
             unsafe { base.add(range.start).write_bytes(0, range.len()) };
         }
-        Some(())
+        Ok(())
     }
 
     /// Opens more of the region, unless somebody did since `seen` bytes were open.
@@ -191,7 +194,8 @@ impl<C: Config> Arena<C> {
             growth.refusal = Some(self.refusal(end.min(capacity + granules) - opened, capacity));
             return Grown::Refused;
         }
-        let stride = (LARGE_PAGE_BYTES / C::GRANULE_BYTES).max(1) as u32;
+        let stride = (LARGE_PAGE_BYTES / C::GRANULE_BYTES) as u32;
+        let stride = if ahead < stride { 1 } else { stride.max(1) };
         let generous = (opened + ahead).next_multiple_of(stride).clamp(end, room);
         let Some(to) = [generous, end].into_iter().find(|&to| self.open(&mut growth, opened..to))
         else {
@@ -262,7 +266,8 @@ impl<C: Config> Arena<C> {
             return true;
         }
         let layout = self.metadata_layout();
-        if self.commit_metadata(layout.new_descriptors(range.clone())).is_none() {
+        if let Err(refusal) = self.commit_metadata(layout.new_descriptors(range.clone())) {
+            growth.refusal = Some(refusal);
             return false;
         }
         let Some(region) = self.region() else { return false };

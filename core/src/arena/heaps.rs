@@ -81,7 +81,10 @@ impl<C: Config> Arena<C> {
         if index == growth.heaps_committed {
             let count = layout.heaps_at_once().min(C::MAX_HEAPS - index);
             let range = layout.heaps(index..index + count);
-            self.commit_metadata(range)?;
+            if let Err(refusal) = self.commit_metadata(range) {
+                growth.refusal = Some(refusal);
+                return None;
+            }
             growth.heaps_committed += count;
         }
         let heap = NonNull::new(self.heaps.load(Relaxed))?;
