@@ -12,7 +12,7 @@ const STEPS_LOG2: u32 = STEPS.trailing_zeros();
 /// Doublings of a `u32` above the linear ones.
 const ROWS: usize = 32 - STEPS_LOG2 as usize + 1;
 /// How far an insertion looks for its place.
-const WALK: usize = 64;
+const WALK: usize = 16;
 
 /// No node.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -66,8 +66,7 @@ impl<D: Driver> Shared<D> {
                 self.heap_at(heap).arena.lock().settle(node);
             }
         }
-        // With one stream nobody asks how far it is.
-        if pool.streams.len() > 1 { self.advance(pool) } else { Ok(()) }
+        Ok(())
     }
 
     /// Learns how far each stream is.

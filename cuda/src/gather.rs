@@ -47,7 +47,7 @@ impl<D: Driver> Shared<D> {
         let Request { heap, bytes, len } = request;
         let mut arenas = self.arenas(heap);
         let own = position(&arenas, heap);
-        if arenas[own].1.holes().next().is_none() {
+        if !arenas[own].1.has_holes() {
             return Ok(None);
         }
         let free = self.free_pieces(pool, &arenas);

@@ -78,11 +78,16 @@ impl<D: Driver> Shared<D> {
         if let Some(block) = self.fit(request) {
             return Ok(Some(block));
         }
+        let budget = self.budget(pool, request);
+        let affordable = pool.reserved_bytes + self.want_bytes(request) <= budget;
+        // How far other streams are matters only where their memory may be taken.
+        if pool.streams.len() > 1 && (!affordable || request.heap.arena.lock().has_holes()) {
+            self.advance(pool)?;
+        }
         if let Some(block) = self.reopen(pool, request)? {
             return Ok(Some(block));
         }
-        let budget = self.budget(pool, request);
-        if pool.reserved_bytes + self.want_bytes(request) <= budget {
+        if affordable {
             match self.grow(pool, request, self.want_bytes(request), budget) {
                 Ok(()) => {
                     if let Some(block) = self.fit(request) {

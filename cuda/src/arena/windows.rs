@@ -139,6 +139,11 @@ impl Arena {
         })
     }
 
+    /// Whether there is a hole.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.holes != NONE
+    }
+
     /// All holes.
     pub(crate) fn holes(&self) -> impl Iterator<Item = u32> {
         let mut node = self.holes;
