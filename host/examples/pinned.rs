@@ -10,7 +10,7 @@ fn main() {
     staging.extend((0..1 << 20).map(|n| n as f32));
     println!(
         "{} MiB, page-locked: {}",
-        staging.capacity() * size_of::<f32>() >> 20,
+        (staging.capacity() * size_of::<f32>()) >> 20,
         pinned.is_pinned(staging.as_ptr().cast())
     );
     if let Some(error) = pinned.last_error() {
