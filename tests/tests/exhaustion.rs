@@ -39,7 +39,13 @@ fn run<C: TestConfig>(refuse: impl Fn(&Heaps<C>)) {
         heaps.apply(Op::Free { heap: 2, block: 0, sized: true });
     }
     assert!(heaps.alloc(0, 100, 8, false).is_some(), "it serves again");
-    assert!(heaps.alloc(1, 3 * C::GRANULE_BYTES, 8, true).is_some());
+    let large = heaps.alloc(1, 3 * C::GRANULE_BYTES, 8, true);
+    assert!(
+        large.is_some(),
+        "{:?} {:?}",
+        heaps.arena().last_refusal(),
+        heaps.arena().snapshot(true)
+    );
     heaps.check();
     heaps.finish();
 }
