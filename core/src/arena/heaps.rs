@@ -74,12 +74,12 @@ impl<C: Config> Arena<C> {
             return None;
         }
         let index = self.heap_count.load(Relaxed);
-        if index == C::MAX_HEAPS {
+        let layout = self.metadata_layout();
+        if index == layout.max_heaps() {
             return None;
         }
-        let layout = self.metadata_layout();
         if index == growth.heaps_committed {
-            let count = layout.heaps_at_once().min(C::MAX_HEAPS - index);
+            let count = layout.heaps_at_once().min(layout.max_heaps() - index);
             let range = layout.heaps(index..index + count);
             if let Err(refusal) = self.commit_metadata(range) {
                 growth.refusal = Some(refusal);

@@ -25,7 +25,8 @@ impl MetadataLayout {
             page_bytes,
             heap_bytes: size_of::<Heap<C>>(),
             heap_align: align_of::<Heap<C>>(),
-            max_heaps: C::MAX_HEAPS,
+            // A region that the system has cut short needs no room for as many owners.
+            max_heaps: C::MAX_HEAPS.min((granules as usize / 4).max(16)),
         }
     }
 
@@ -51,6 +52,11 @@ impl MetadataLayout {
     /// How many heaps to commit together: what fills whole pages best.
     pub(super) fn heaps_at_once(&self) -> usize {
         (4 * self.page_bytes).div_ceil(self.heap_bytes)
+    }
+
+    /// How many heaps there is room for.
+    pub(super) fn max_heaps(&self) -> usize {
+        self.max_heaps
     }
 
     pub(super) fn descriptors_start(&self) -> usize {
