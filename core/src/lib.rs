@@ -1,5 +1,6 @@
 //! The algorithms of Genesis Memory, for host and device memory alike: no `std`, no `alloc`.
 #![cfg_attr(not(any(test, genesis_loom)), no_std)]
+#![cfg_attr(genesis_loom, expect(dead_code, reason = "loom models the shared parts only"))]
 
 #[cfg(not(genesis_loom))]
 pub mod arena;
