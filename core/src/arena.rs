@@ -33,13 +33,17 @@ use crate::{
     span_pool::{SpanPool, Taken},
     stats::Counter,
     sync::{
-        Lock,
+        Lock, RelaxStrategy,
         atomic::{
             AtomicPtr, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed},
         },
     },
 };
+
+/// How often a request waits for a purge before it fails: only a purge that never ends, as one that
+/// a signal handler interrupted, uses it up.
+const PATIENCE: u32 = 1 << 20;
 
 /// The state that the span pool's lock guards.
 struct Middle {
@@ -112,6 +116,8 @@ pub struct Arena<C: Config> {
     growth: Lock<Growth, C::Relax>,
     /// Heaps of owners that are gone, with whatever is live in them.
     orphans: HeapPool<Heap<C>, C::Relax>,
+    /// Those of them that a sweep under way is done with.
+    swept: HeapPool<Heap<C>, C::Relax>,
     /// Heaps that were dropped whole: nothing is live in them.
     empties: HeapPool<Heap<C>, C::Relax>,
     counts: Counts,
@@ -172,6 +178,7 @@ impl<C: Config> Arena<C> {
             }),
             growth: Lock::new(Growth { heaps_committed: 0, refusal: None }),
             orphans: HeapPool::new(),
+            swept: HeapPool::new(),
             empties: HeapPool::new(),
             counts: Counts {
                 backend_calls: AtomicU64::new(0),
@@ -216,9 +223,14 @@ impl<C: Config> Arena<C> {
         align_granules: u32,
         large: Held,
     ) -> Option<Taken> {
+        let mut patience = PATIENCE;
         loop {
             let seen = self.opened_bytes.load(Acquire);
-            let taken = self.with_pool_holding(large, |pool| pool.take(granules, align_granules));
+            let mut purged_times = 0;
+            let taken = self.with_pool_holding(large, |pool| {
+                purged_times = pool.purged_times();
+                pool.take(granules, align_granules)
+            });
             let grown = match taken {
                 Some(taken) => Grown::Taken(taken),
                 None => self.grow(seen, granules, align_granules, large),
@@ -229,9 +241,21 @@ impl<C: Config> Arena<C> {
                     return Some(taken);
                 }
                 Grown::Retry => {}
+                // What is being purged is free, but out of the pool for the moment.
+                Grown::Refused if patience > 0 && self.purges_since(purged_times) => {
+                    patience -= 1;
+                    C::Relax::relax();
+                }
                 Grown::Refused => return None,
             }
         }
+    }
+
+    /// Whether a purge is under way, or was finished since that many were.
+    fn purges_since(&self, purged_times: u64) -> bool {
+        let since =
+            |pool: &mut SpanPool<'_>| pool.is_purging() || pool.purged_times() != purged_times;
+        self.with_pool(since).unwrap_or(false)
     }
 
     /// A request for `bytes` bytes has failed for good.

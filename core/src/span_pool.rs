@@ -38,6 +38,9 @@ pub struct SpanPool<'m> {
     recent_granules: u32,
     /// Where the search for due granules goes on.
     purge_from: u32,
+    /// Purges under way, and finished so far.
+    purging: u32,
+    purged_times: u64,
 }
 
 /// A part of a free block that is due, taken out of the pool while its pages are given back.
@@ -83,6 +86,8 @@ impl<'m> SpanPool<'m> {
             recent_len: 0,
             recent_granules: 0,
             purge_from: 0,
+            purging: 0,
+            purged_times: 0,
         }
     }
 
@@ -269,6 +274,7 @@ impl<'m> SpanPool<'m> {
                 .find(|&granule| !self.is_due(granule, age_ticks))
                 .unwrap_or(block.range().end);
             self.purge_from = end;
+            self.purging += 1;
             return Some(Purge { block, run: start..end });
         }
         self.purge_from = 0;
@@ -290,6 +296,18 @@ impl<'m> SpanPool<'m> {
         }
         let freed = self.buddy.free(purge.block.granule);
         debug_assert!(freed.is_ok(), "the block was taken out by `begin_purge`");
+        self.purging -= 1;
+        self.purged_times += 1;
+    }
+
+    /// Whether free granules are out of the pool while their pages are given back.
+    pub fn is_purging(&self) -> bool {
+        self.purging > 0
+    }
+
+    /// How many purges were finished so far.
+    pub fn purged_times(&self) -> u64 {
+        self.purged_times
     }
 
     /// Whether anything could be purged, now or later.

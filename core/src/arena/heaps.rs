@@ -27,7 +27,8 @@ impl<C: Config> Arena<C> {
     /// # Safety
     /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
     pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
-        self.orphans.adopt().or_else(|| self.empties.adopt()).or_else(|| self.build_heap())
+        let orphan = self.orphans.adopt().or_else(|| self.swept.adopt());
+        orphan.or_else(|| self.empties.adopt()).or_else(|| self.build_heap())
     }
 
     /// Leaves a heap, blocks and all, to whoever adopts next.
@@ -140,6 +141,7 @@ impl<C: Config> Arena<C> {
             }
             locked = heaps.len();
             mem::forget(self.orphans.lock().lock());
+            mem::forget(self.swept.lock().lock());
             mem::forget(self.empties.lock().lock());
             mem::forget(self.growth.lock());
             mem::forget(self.middle.lock());
@@ -152,13 +154,14 @@ impl<C: Config> Arena<C> {
     }
 
     /// # Safety
-    /// - The calling thread holds the arena's own three locks, with their guards forgotten.
+    /// - The calling thread holds the arena's own locks, with their guards forgotten.
     pub(super) unsafe fn unlock_own(&self) {
         // SAFETY: forwarded.
         unsafe {
             self.middle.force_unlock();
             self.growth.force_unlock();
             self.empties.lock().force_unlock();
+            self.swept.lock().force_unlock();
             self.orphans.lock().force_unlock();
         }
     }

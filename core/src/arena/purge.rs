@@ -56,22 +56,18 @@ impl<C: Config> Arena<C> {
     /// Sweeps heaps without an owner: what other threads freed into them since comes home, and
     /// their empty slabs go to the pool. Any thread.
     pub fn collect_orphans(&self) {
-        let mut swept = None;
+        // One at a time: a thread that starts meanwhile finds the others.
         for _ in 0..self.heaps_so_far().len() {
             let Some(heap) = self.orphans.adopt() else { break };
-            // SAFETY: I1: adopting made this thread the owner; the link is free to use.
+            // SAFETY: I1: adopted just now, and not touched after.
             unsafe {
                 heap.as_ref().collect();
-                crate::heap_pool::Pooled::link(heap.as_ref()).set(swept);
+                self.swept.orphan(heap);
             }
-            swept = Some(heap);
         }
-        while let Some(heap) = swept {
-            // SAFETY: I1: adopted above, and not touched after.
-            unsafe {
-                swept = crate::heap_pool::Pooled::link(heap.as_ref()).take();
-                self.orphans.orphan(heap);
-            }
+        while let Some(heap) = self.swept.adopt() {
+            // SAFETY: I1: as above.
+            unsafe { self.orphans.orphan(heap) };
         }
     }
 }
