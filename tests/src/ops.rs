@@ -142,7 +142,7 @@ impl Op {
     }
 
     /// The operations that `bytes` stand for; what is left over at the end is nothing.
-    pub fn program(bytes: &[u8]) -> impl Iterator<Item = Self> {
+    pub fn program(bytes: &[u8]) -> impl Iterator<Item = Self> + Clone {
         let (codes, _) = bytes.as_chunks::<{ Self::BYTES }>();
         codes.iter().map(|code| Self::decode(*code))
     }
