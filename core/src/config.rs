@@ -22,6 +22,9 @@ pub trait Config: Sized + 'static {
     const GRANULE_BYTES: usize;
     /// The most that the arena grows ahead of need, bytes.
     const GROWTH_BYTES: usize;
+    /// The largest block that a slab serves, bytes; larger ones get a span of their own. A slab holds
+    /// at least eight blocks, so this bounds what one block can make the arena open.
+    const MAX_SLAB_BLOCK_BYTES: usize = 4 * Self::GRANULE_BYTES;
     /// How many heaps the arena can have.
     const MAX_HEAPS: usize;
 

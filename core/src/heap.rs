@@ -91,16 +91,23 @@ const HEAP_ALIGN: usize = 8192;
 impl<C: Config> Heap<C> {
     /// The largest block that a slab serves, bytes: a slab holds at least eight, and a small
     /// region should not spend itself on one slab.
-    const MAX_SLAB_BLOCK_BYTES: usize = {
-        let four_granules = 4 * C::GRANULE_BYTES;
-        if four_granules < HostClasses::MAX_BYTES { four_granules } else { HostClasses::MAX_BYTES }
+    const MAX_SLAB_BLOCK_BYTES: usize = if C::MAX_SLAB_BLOCK_BYTES < HostClasses::MAX_BYTES {
+        C::MAX_SLAB_BLOCK_BYTES
+    } else {
+        HostClasses::MAX_BYTES
     };
     /// The largest block whose slabs are a single granule, bytes.
     const MAX_SINGLE_BYTES: usize = C::GRANULE_BYTES / 8;
 
     /// The largest size that the table serves, bytes.
-    const TABLED_BYTES: usize =
-        if Self::MAX_SINGLE_BYTES < TABLE_BYTES { Self::MAX_SINGLE_BYTES } else { TABLE_BYTES };
+    const TABLED_BYTES: usize = {
+        let served = if Self::MAX_SINGLE_BYTES < Self::MAX_SLAB_BLOCK_BYTES {
+            Self::MAX_SINGLE_BYTES
+        } else {
+            Self::MAX_SLAB_BLOCK_BYTES
+        };
+        if served < TABLE_BYTES { served } else { TABLE_BYTES }
+    };
     const PAIRS_START: usize = mem::offset_of!(Self, pairs);
     const TABLE: [u16; TABLE_BYTES / 16 + 1] = {
         assert!(align_of::<Self>() == HEAP_ALIGN && mem::offset_of!(Self, base) == 64);

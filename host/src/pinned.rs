@@ -50,7 +50,7 @@ pub enum AtLimit {
 ///
 /// Whole parts of a region are locked, through `L`: with `mlock`, or by registration with a device
 /// driver. Blocks keep their exact size, but for the rounding of small ones to size classes, and
-/// large ones to 64 KiB; nothing is rounded to powers of two. Locked memory stays resident until
+/// those beyond 2 KiB to 16 KiB; nothing is rounded to powers of two. Locked memory stays resident until
 /// the allocator is dropped. One short lock keeps threads apart.
 ///
 /// ```
@@ -314,8 +314,10 @@ impl<L: PageLock> Config for PinnedConfig<L> {
     type Sink = NoSink;
     type Relax = Yield;
     const REGION_BYTES: usize = 1 << 38;
-    const GRANULE_BYTES: usize = 64 * 1024;
+    const GRANULE_BYTES: usize = 16 * 1024;
     const GROWTH_BYTES: usize = 256 * 1024;
+    // A staging buffer of any size locks itself, not room for eight.
+    const MAX_SLAB_BLOCK_BYTES: usize = 2 * 1024;
     const MAX_HEAPS: usize = 2;
 
     fn secret() -> u64 {
