@@ -1,8 +1,9 @@
 //! What the models share: a slab of a few blocks with its remote list.
 //!
-//! The lists and the pool are those that ship; loom runs each model under every schedule and every
-//! value that the orderings allow a load to see. Each model has a broken twin, which loom must
-//! catch: a model that cannot fail proves nothing.
+//! The lists and the pool are those that ship; loom runs each model under many schedules, with the
+//! values that the orderings allow a load to see. It reduces the schedules by the last access to
+//! each word alone, and so can miss some that differ: a pass is evidence within a model's bounds,
+//! not a proof. So each model has a broken twin, which loom must catch.
 //!
 //! With no bound on preemptions (`LOOM_MAX_PREEMPTIONS=all ./run.sh`) all models together take
 //! under a second on two cores, once built.
