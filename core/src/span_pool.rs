@@ -96,6 +96,12 @@ impl<'m> SpanPool<'m> {
         self.buddy.open(range);
     }
 
+    /// Adds granules that may be backed by memory before they are used.
+    pub fn open_dirty(&mut self, range: Range<u32>) {
+        self.buddy.open(range.clone());
+        self.note_dirt(range);
+    }
+
     /// Takes a span of `granules` at a multiple of `align_granules`, a power of two.
     pub fn take(&mut self, granules: u32, align_granules: u32) -> Option<Taken> {
         if align_granules == 1

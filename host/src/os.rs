@@ -18,6 +18,8 @@ pub struct OsMemory;
 /// Whether ground that will be used throughout is advised to huge pages.
 pub(crate) static HUGE_PAGES: AtomicBool = AtomicBool::new(true);
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Whether any was.
+static ADVISED: AtomicBool = AtomicBool::new(false);
 
 /// The size of a page in bytes, asked of the system once.
 pub fn page_bytes() -> NonZeroUsize {
@@ -159,6 +161,7 @@ unsafe impl Backend for OsMemory {
         let first = (base + range.start).next_multiple_of(HUGE_PAGE_BYTES) - base;
         let end = (base + range.end) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES - base;
         if first < end {
+            ADVISED.store(true, Relaxed);
             keep_errno(|| {
                 let start = start(region, &(first..end));
                 // SAFETY: the range is inside the caller's region. A refusal changes nothing.
@@ -175,7 +178,15 @@ unsafe impl Backend for OsMemory {
         checked(BackendCall::Purge, range.len(), || {
             // SAFETY: the range is inside the caller's region, and nothing in it is live.
             unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_DONTNEED) == 0 }
-        })
+        })?;
+        if ADVISED.load(Relaxed) {
+            keep_errno(|| {
+                // A touch of one granule would back its free neighbours again with a huge page.
+                // SAFETY: as above. A refusal changes nothing.
+                unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_NOHUGEPAGE) };
+            });
+        }
+        Ok(())
     }
 
     unsafe fn remap(

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAX_LINES: usize = 450;
+const MAX_LINES: usize = 450; // 400 is the aim
 const CRATES: [&str; 5] = ["core/src", "host/src", "host/preload/src", "cuda/src", "cli/src"];
 
 fn root() -> PathBuf {

@@ -197,13 +197,11 @@ impl<C: Config> Arena<C> {
         let stride = (LARGE_PAGE_BYTES / C::GRANULE_BYTES) as u32;
         let stride = if ahead < stride { 1 } else { stride.max(1) };
         let generous = (opened + ahead).next_multiple_of(stride).clamp(end, room);
-        let Some(to) = [generous, end].into_iter().find(|&to| self.open(&mut growth, opened..to))
-        else {
-            return Grown::Refused;
-        };
         // Ground for many spans fills from its start; ground for a single large one may stay empty.
-        if granules <= ahead / 2 && self.is_dense() {
-            self.expect_dense(opened..to);
+        let dense = granules <= ahead / 2 && self.is_dense();
+        let mut open = |to| self.open(&mut growth, opened..to, dense);
+        if !open(generous) && !open(end) {
+            return Grown::Refused;
         }
         match self.with_pool_holding(large, |pool| pool.take_at(start, granules)) {
             Some(taken) => Grown::Taken(taken),
@@ -220,13 +218,6 @@ impl<C: Config> Arena<C> {
             && self.held_bytes() / DENSE_PARTS >= active_bytes as u64 / (DENSE_PARTS + 1)
     }
 
-    fn expect_dense(&self, range: Range<u32>) {
-        let Some(region) = self.region() else { return };
-        self.count_call();
-        // SAFETY: the range was just committed, and lies inside the region.
-        unsafe { self.backend.expect_dense(&region, self.bytes_of(range)) };
-    }
-
     /// Opens the region as far as `granules` behind `end`, if all between `end` and what is not
     /// open yet is free.
     pub(crate) fn open_behind(&self, end: u32, granules: u32) -> bool {
@@ -239,7 +230,7 @@ impl<C: Config> Arena<C> {
         let room = self.limit_granules().unwrap_or(capacity).min(capacity);
         end.checked_add(granules)
             .filter(|&to| to <= room)
-            .is_some_and(|to| self.open(&mut growth, opened..to))
+            .is_some_and(|to| self.open(&mut growth, opened..to, false))
     }
 
     pub(super) fn limit_granules(&self) -> Option<u32> {
@@ -261,7 +252,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// Commits `range` and its descriptors, and gives it to the pool.
-    pub(super) fn open(&self, growth: &mut Growth, range: Range<u32>) -> bool {
+    pub(super) fn open(&self, growth: &mut Growth, range: Range<u32>, dense: bool) -> bool {
         if range.is_empty() {
             return true;
         }
@@ -281,9 +272,18 @@ impl<C: Config> Arena<C> {
                 return false;
             }
         }
+        if dense {
+            self.count_call();
+            // SAFETY: the range was just committed, and lies inside the region.
+            unsafe { self.backend.expect_dense(&region, bytes.clone()) };
+        }
         // Release pairs with the Acquire of whoever looks a pointer up: descriptors first.
         self.opened_bytes.store(bytes.end, Release);
-        self.with_pool(|pool| pool.open(range.clone()));
+        self.with_pool(|pool| match dense {
+            // A larger page is backed as a whole, whichever part of it is touched.
+            true => pool.open_dirty(range.clone()),
+            false => pool.open(range.clone()),
+        });
         let span = Span { granule: range.start, granules: range.end - range.start };
         self.record(EventKind::Grow, span);
         true

@@ -1,0 +1,227 @@
+//! What memory costs, and that it goes back.
+
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    thread,
+    time::Duration,
+};
+
+use allocator_api2::alloc::Allocator;
+use genesis_mem_host::{Genesis, Heap};
+
+#[path = "common/alone.rs"]
+mod alone;
+#[path = "common/status.rs"]
+mod status;
+#[path = "common/success.rs"]
+mod success;
+
+#[global_allocator]
+static ALLOC: Genesis = Genesis::new();
+
+const MIB: usize = 1 << 20;
+
+/// Runs `work` in a process of its own, since what it looks at is the process's.
+fn alone(test: &str, work: impl FnOnce()) {
+    alone_with(test, &[], work);
+}
+
+/// As [`alone`], with `variables` in the environment.
+fn alone_with(test: &str, variables: &[(&str, &str)], work: impl FnOnce()) {
+    if let Some(output) = alone::output(test, variables, work) {
+        success::said(&output);
+    }
+}
+
+/// A huge page that is free only in part keeps its other, never used parts resident.
+const SMALL_PAGES: [(&str, &str); 1] = [("GENESIS_MEM_HUGE_PAGES", "never")];
+
+fn layout(bytes: usize, align: usize) -> Layout {
+    Layout::from_size_align(bytes, align).expect("a layout")
+}
+
+fn alloc(layout: Layout) -> *mut u8 {
+    // SAFETY: the layouts here have a size.
+    unsafe { ALLOC.alloc(layout) }
+}
+
+/// # Safety
+/// - `block` was allocated with `layout`, and nobody uses it any more.
+unsafe fn free(block: *mut u8, layout: Layout) {
+    // SAFETY: forwarded.
+    unsafe { ALLOC.dealloc(block, layout) }
+}
+
+#[test]
+fn a_program_starts_small() {
+    alone("a_program_starts_small", || {
+        assert!(status::bytes("RssAnon") < 3 * MIB, "{} bytes", status::bytes("RssAnon"));
+        let stats = genesis_mem_host::stats();
+        assert!(stats.metadata_bytes.current < MIB as u64, "{:?}", stats.metadata_bytes);
+    });
+}
+
+#[test]
+fn zeroed_memory_costs_nothing_until_written() {
+    alone("zeroed_memory_costs_nothing_until_written", || {
+        let before = status::bytes("VmRSS");
+        let mut zeroes = vec![0u8; 64 * MIB];
+        let grown = status::bytes("VmRSS").saturating_sub(before);
+        assert!(grown <= MIB, "{grown} bytes resident");
+        zeroes.fill(1);
+        drop(zeroes);
+        assert!(vec![0u8; 64 * MIB].iter().all(|&byte| byte == 0), "used memory was not zeroed");
+    });
+}
+
+#[test]
+fn within_a_class_realloc_stays() {
+    let (old, new) = (layout(1025, 8), layout(1030, 8));
+    let block = alloc(old);
+    // SAFETY: the block is live, and freed with its last layout.
+    unsafe {
+        block.write_bytes(7, 1025);
+        assert_eq!(ALLOC.realloc(block, old, new.size()), block);
+        assert_eq!(*block.add(1024), 7);
+        free(block, new);
+    }
+}
+
+#[test]
+fn a_large_vector_grows_without_a_second_copy() {
+    alone("a_large_vector_grows_without_a_second_copy", || {
+        let before = status::bytes("VmRSS");
+        let mut numbers: Vec<u64> = (0..(64 * MIB / 8) as u64).collect();
+        let fence = vec![1u8; MIB];
+        numbers.reserve_exact(MIB / 8);
+        let peak = status::bytes("VmHWM") - before;
+        assert!(peak < 64 * MIB * 13 / 10, "{peak} bytes at the peak");
+        assert!(numbers.iter().copied().eq(0..(64 * MIB / 8) as u64));
+        assert_eq!(fence.len(), MIB);
+    });
+}
+
+/// Touches `mib` MiB in blocks of many sizes, and frees them.
+fn allocate_and_free(mib: usize) {
+    let (mut blocks, mut bytes, mut n) = (Vec::new(), 0, 1usize);
+    while bytes < mib * MIB {
+        n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let size = ((n >> 33) % 1000 + 16) << ((n >> 50) % 10);
+        blocks.push(vec![1u8; size]);
+        bytes += size;
+    }
+}
+
+#[test]
+fn trim_gives_memory_back_at_once() {
+    alone_with("trim_gives_memory_back_at_once", &SMALL_PAGES, || {
+        let before = status::bytes("VmRSS");
+        allocate_and_free(100);
+        assert!(genesis_mem_host::trim() > 0);
+        let left = status::bytes("VmRSS").saturating_sub(before);
+        assert!(left < 4 * MIB, "{left} bytes stay resident");
+        genesis_mem_host::stats().check().expect("the sums hold");
+    });
+}
+
+#[test]
+fn an_idle_program_gives_memory_back() {
+    alone_with("an_idle_program_gives_memory_back", &SMALL_PAGES, || {
+        let before = status::bytes("VmRSS");
+        allocate_and_free(200);
+        thread::sleep(Duration::from_secs(4));
+        let left = status::bytes("VmRSS").saturating_sub(before);
+        assert!(left <= 6 * MIB, "{left} bytes stay resident");
+    });
+}
+
+#[test]
+fn a_limit_holds_and_can_be_lifted() {
+    alone("a_limit_holds_and_can_be_lifted", || {
+        let limit = 32 * MIB;
+        genesis_mem_host::set_limit(limit);
+        let piece = layout(MIB, 16);
+        let blocks: Vec<_> =
+            (0..64).map(|_| alloc(piece)).take_while(|block| !block.is_null()).collect();
+        assert!((16..32).contains(&blocks.len()), "{} blocks of 1 MiB", blocks.len());
+        let stats = genesis_mem_host::stats();
+        assert!(stats.reserved_bytes.current <= limit as u64 && stats.failures > 0);
+        assert!(alloc(layout(64 * MIB, 16)).is_null());
+        genesis_mem_host::set_limit(0);
+        let block = alloc(layout(64 * MIB, 16));
+        assert!(!block.is_null());
+        // SAFETY: the blocks are live, with these layouts.
+        unsafe {
+            free(block, layout(64 * MIB, 16));
+            blocks.into_iter().for_each(|block| free(block, piece));
+        }
+    });
+}
+
+#[test]
+fn every_alignment_is_kept() {
+    for shift in 0..=30 {
+        for bytes in [1, 24, 5000, 100_000] {
+            let layout = layout(bytes, 1 << shift);
+            let block = alloc(layout);
+            assert!(!block.is_null(), "{layout:?}");
+            assert!(block.addr().is_multiple_of(1 << shift), "{layout:?} at {block:p}");
+            // SAFETY: the block is live, and that long.
+            unsafe {
+                block.write(1);
+                block.add(bytes - 1).write(2);
+                free(block, layout);
+            }
+        }
+    }
+}
+
+#[test]
+fn impossible_sizes_are_null() {
+    for bytes in [isize::MAX as usize, isize::MAX as usize - 15, isize::MAX as usize / 2, 1 << 46] {
+        for align in [1, 16] {
+            let layout = layout(bytes - bytes % align, align);
+            assert!(alloc(layout).is_null());
+            // SAFETY: the layout has a size.
+            assert!(unsafe { ALLOC.alloc_zeroed(layout) }.is_null());
+        }
+    }
+    let small = layout(100, 1);
+    let block = alloc(small);
+    // SAFETY: the block is live, also after a refusal.
+    unsafe {
+        block.write_bytes(9, 100);
+        assert!(ALLOC.realloc(block, small, isize::MAX as usize).is_null());
+        assert_eq!(*block.add(99), 9);
+        free(block, small);
+    }
+}
+
+#[test]
+fn blocks_of_no_bytes_are_aligned_and_grow() {
+    fn tries(allocator: impl Allocator) {
+        let (nothing, some) = (layout(0, 256), layout(700, 256));
+        let empty = allocator.allocate(nothing).expect("nothing is always there");
+        assert!(empty.is_empty() && empty.cast::<u8>().addr().get().is_multiple_of(256));
+        // SAFETY: the blocks are live, with these layouts.
+        unsafe {
+            let grown = allocator.grow_zeroed(empty.cast(), nothing, some).expect("memory");
+            assert!(grown.as_ref().iter().all(|&byte| byte == 0) && grown.len() == 700);
+            let shrunk = allocator.shrink(grown.cast(), some, nothing).expect("less memory");
+            allocator.deallocate(shrunk.cast(), nothing);
+        }
+    }
+    tries(Genesis);
+    tries(Heap::new());
+}
+
+#[test]
+fn peaks_start_over() {
+    alone("peaks_start_over", || {
+        drop(vec![1u8; 32 * MIB]);
+        let before = genesis_mem_host::stats().allocated_bytes;
+        assert!(before.peak >= 32 * MIB as u64 && before.current < 8 * MIB as u64);
+        genesis_mem_host::reset_peaks();
+        assert!(genesis_mem_host::stats().allocated_bytes.peak < 8 * MIB as u64);
+    });
+}
