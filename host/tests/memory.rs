@@ -23,18 +23,10 @@ const MIB: usize = 1 << 20;
 
 /// Runs `work` in a process of its own, since what it looks at is the process's.
 fn alone(test: &str, work: impl FnOnce()) {
-    alone_with(test, &[], work);
-}
-
-/// As [`alone`], with `variables` in the environment.
-fn alone_with(test: &str, variables: &[(&str, &str)], work: impl FnOnce()) {
-    if let Some(output) = alone::output(test, variables, work) {
+    if let Some(output) = alone::output(test, &[], work) {
         success::said(&output);
     }
 }
-
-/// A huge page that is free only in part keeps its other, never used parts resident.
-const SMALL_PAGES: [(&str, &str); 1] = [("GENESIS_MEM_HUGE_PAGES", "never")];
 
 fn layout(bytes: usize, align: usize) -> Layout {
     Layout::from_size_align(bytes, align).expect("a layout")
@@ -114,7 +106,7 @@ fn allocate_and_free(mib: usize) {
 
 #[test]
 fn trim_gives_memory_back_at_once() {
-    alone_with("trim_gives_memory_back_at_once", &SMALL_PAGES, || {
+    alone("trim_gives_memory_back_at_once", || {
         let before = status::bytes("VmRSS");
         allocate_and_free(100);
         assert!(genesis_mem_host::trim() > 0);
@@ -126,7 +118,7 @@ fn trim_gives_memory_back_at_once() {
 
 #[test]
 fn an_idle_program_gives_memory_back() {
-    alone_with("an_idle_program_gives_memory_back", &SMALL_PAGES, || {
+    alone("an_idle_program_gives_memory_back", || {
         let before = status::bytes("VmRSS");
         allocate_and_free(200);
         thread::sleep(Duration::from_secs(4));
