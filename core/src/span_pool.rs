@@ -19,7 +19,7 @@ const SEARCHED: usize = 64;
 /// Spans of one region: the buddy, what of its free memory is dirty, and since when.
 ///
 /// ```text
-/// open == active + cached       cached == free in the buddy + recent
+/// open == active + cached       cached == free in the buddy + recent + being purged
 /// dirty <= cached               the rest was never used, or purged
 /// ```
 #[derive(Debug)]
@@ -38,8 +38,9 @@ pub struct SpanPool<'m> {
     recent_granules: u32,
     /// Where the search for due granules goes on.
     purge_from: u32,
-    /// Purges under way, and finished so far.
-    purging: u32,
+    /// Free granules that are out of the buddy while their pages are given back.
+    purging_granules: u32,
+    /// Purges finished so far.
     purged_times: u64,
 }
 
@@ -86,7 +87,7 @@ impl<'m> SpanPool<'m> {
             recent_len: 0,
             recent_granules: 0,
             purge_from: 0,
-            purging: 0,
+            purging_granules: 0,
             purged_times: 0,
         }
     }
@@ -280,7 +281,7 @@ impl<'m> SpanPool<'m> {
                 .find(|&granule| !self.is_due(granule, age_ticks))
                 .unwrap_or(block.range().end);
             self.purge_from = end;
-            self.purging += 1;
+            self.purging_granules += block.granules;
             return Some(Purge { block, run: start..end });
         }
         self.purge_from = 0;
@@ -300,15 +301,15 @@ impl<'m> SpanPool<'m> {
         } else {
             self.freed_at[purge.run.start as usize..purge.run.end as usize].fill(self.now);
         }
+        self.purging_granules -= purge.block.granules;
         let freed = self.buddy.free(purge.block.granule);
         debug_assert!(freed.is_ok(), "the block was taken out by `begin_purge`");
-        self.purging -= 1;
         self.purged_times += 1;
     }
 
     /// Whether free granules are out of the pool while their pages are given back.
     pub fn is_purging(&self) -> bool {
-        self.purging > 0
+        self.purging_granules > 0
     }
 
     /// How many purges were finished so far.
@@ -328,7 +329,7 @@ impl<'m> SpanPool<'m> {
 
     /// Free granules.
     pub fn cached_granules(&self) -> u32 {
-        self.buddy.free_granules() + self.recent_granules
+        self.buddy.free_granules() + self.recent_granules + self.purging_granules
     }
 
     /// Free granules that may be backed by memory.
@@ -355,7 +356,7 @@ impl<'m> SpanPool<'m> {
         assert_eq!(recent.iter().map(|span| span.granules).sum::<u32>(), self.recent_granules);
         assert!(recent.iter().all(|span| self.buddy.len(span.granule) == Some(span.granules)));
         assert_eq!(self.dirty.count(), self.dirty_granules);
-        assert!(self.dirty_granules <= self.buddy.free_granules());
+        assert!(self.dirty_granules <= self.cached_granules());
     }
 }
 
