@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl<D: Driver> Shared<D> {
-    /// Gives wholly free pieces of one heap back, at most `most_bytes`; returns the bytes. The least recently freed go first.
+    /// Gives wholly free pieces back, at most `most_bytes`, those first that were freed least
+    /// recently; returns the bytes. A piece counts for the heap in which its beginning is usable.
     ///
     /// `wanted` gets the arena's clock when a part of the piece was last freed. The caller has
     /// made sure that no enqueued work uses those pieces at any of their addresses.
@@ -22,34 +23,34 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         heap: &Heap,
         mut most_bytes: u64,
-        wanted: impl Fn(u32) -> bool,
+        wanted: impl Fn(&Heap, u32) -> bool,
     ) -> Result<u64, DriverError> {
-        let min = (self.granule_bytes / QUANTUM_BYTES) as u32;
-        let mut windows = Vec::new();
+        let mut pieces = Vec::new();
         {
-            let mut arena = heap.arena.lock();
-            let clock = arena.clock;
-            arena.for_each_free_window(min, |node, window| {
-                let stamp = arena.node(node).stamp;
-                if wanted(stamp) {
-                    windows.push((clock.wrapping_sub(stamp), window));
+            let mut arenas = self.arenas(heap);
+            let free = self.free_ranges(pool, &arenas, 1);
+            let clock = arenas.own().clock;
+            let mut wholes: Vec<_> = free
+                .wholes(pool)
+                .filter(|parts| parts[0].place.heap == heap.index)
+                .filter(|parts| {
+                    parts.iter().all(|part| wanted(self.heap_at(part.place.heap), part.stamp))
+                })
+                .collect();
+            wholes.sort_by_key(|parts| std::cmp::Reverse(clock.wrapping_sub(parts[0].stamp)));
+            for parts in wholes {
+                let bytes = pool.memory(parts[0].memory).bytes();
+                if bytes <= most_bytes {
+                    most_bytes -= bytes;
+                    pieces.push(parts[0].memory);
+                    for part in parts {
+                        arenas.close(part);
+                    }
                 }
-            });
-            windows.sort_unstable();
-            windows.reverse();
-            windows.retain(|&(_, window)| {
-                let bytes = u64::from(arena.windows()[window as usize].len) * QUANTUM_BYTES;
-                let fits = bytes <= most_bytes;
-                most_bytes -= if fits { bytes } else { 0 };
-                fits
-            });
-            for &(_, window) in &windows {
-                arena.close(window);
             }
         }
         let (mut released, mut failed) = (0, None);
-        for (_, window) in windows {
-            let memory = heap.arena.lock().windows()[window as usize].memory;
+        for memory in pieces {
             match self.release_piece(pool, memory) {
                 Ok(bytes) => released += bytes,
                 Err(error) => drop(failed.get_or_insert(error)),
@@ -60,18 +61,19 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Unmaps a piece everywhere and gives it back; it is a hole at all its addresses. If it
-    /// cannot be unmapped it is free again where it was.
+    /// cannot be unmapped it is free again at the address that is left last.
     fn release_piece(&self, pool: &mut Pool<D>, memory: u32) -> Result<u64, DriverError> {
-        let bytes = pool.memory(memory).bytes();
         let piece = pool.memory_mut(memory);
-        piece.places.swap(0, piece.current);
-        piece.current = 0;
+        let (bytes, len, first) = (piece.bytes(), piece.len, piece.places[0]);
+        piece.assign(0..len, first);
+        let start_of = |place: Place| {
+            self.heap_at(place.heap).arena.lock().windows()[place.window as usize].start
+        };
         while let Some(&place) = pool.memory(memory).places.last() {
             let heap = self.heap_at(place.heap);
-            let start = heap.arena.lock().windows()[place.window as usize].start;
-            if let Err(error) = self.driver.unmap(heap.address(start), bytes) {
-                let Place { heap, window } = pool.memory(memory).place();
-                self.heap_at(heap).arena.lock().open(window);
+            if let Err(error) = self.driver.unmap(heap.address(start_of(place)), bytes) {
+                let start = start_of(first);
+                self.heap_at(first.heap).arena.lock().open(start..start + len);
                 return Err(error);
             }
             heap.arena.lock().unmap(place.window);
@@ -108,7 +110,7 @@ impl<D: Driver> Shared<D> {
     ) -> Result<u64, DriverError> {
         let mut released = 0;
         for heap in self.heaps().filter(|heap| heap.pool == id) {
-            released += self.release_free(pool, heap, u64::MAX, |_| true)?;
+            released += self.release_free(pool, heap, u64::MAX, |_, _| true)?;
         }
         Ok(released)
     }
@@ -125,10 +127,11 @@ impl<D: Driver> Shared<D> {
             heap.arena.lock().for_each_free(add);
         }
         let mut excess_bytes = free_bytes.saturating_sub(pool.cache_bytes);
+        let passed: Vec<u32> = pool.progress.iter().map(|progress| progress.passed).collect();
+        let out_of_use =
+            |heap: &Heap, stamp: u32| passed[heap.index as usize].wrapping_sub(stamp) as i32 >= 0;
         let mut released = 0;
         for heap in heaps() {
-            let passed = pool.progress[heap.index as usize].passed;
-            let out_of_use = |stamp: u32| passed.wrapping_sub(stamp) as i32 >= 0;
             let idle_bytes = heap.arena.lock().idle_bytes(self.options.idle_frees);
             released += self.release_free(pool, heap, idle_bytes, out_of_use)?;
             let more = self.release_free(pool, heap, excess_bytes, out_of_use)?;

@@ -1,44 +1,30 @@
-//! Moving pieces of memory: back into holes where they are still mapped, or to the end of an
-//! arena, where they are mapped once more.
+//! Moving free memory: back into holes where it is still mapped, or to the end of an arena, where
+//! its pieces are mapped once more.
 #![forbid(unsafe_code)]
 
-use spin::mutex::SpinMutexGuard;
+use std::ops::Range;
 
 use crate::{
-    arena::{Arena, QUANTUM_BYTES, Window},
-    bins::NONE,
+    arena::QUANTUM_BYTES,
     driver::{Driver, DriverError},
+    free_ranges::{Arenas, Free, FreeRanges},
     heap::{Block, Heap},
     ladder::Request,
+    plan::{Piece, Planner, best_run},
     pool::{Place, Pool},
     shared::Shared,
 };
 
-/// A wholly free piece: its index, the free node around it, and where it is.
-#[derive(Clone, Copy)]
-struct Free {
-    memory: u32,
-    node: u32,
-    place: Place,
-    len: u32,
-    /// Streams that may still use it.
-    waits: u64,
-}
-
-/// A piece on its way: where it was, and the window that is set aside for it.
+/// A piece on its way: which of its bytes move, where they were, and the window that is set aside.
 struct Moved {
-    memory: u32,
-    from: Place,
+    piece: Piece,
+    from: Vec<(Place, Range<u32>)>,
     window: u32,
     start: u32,
 }
 
-/// Arenas of all heaps of one pool, locked.
-type Arenas<'a> = Vec<(&'a Heap, ArenaGuard<'a>)>;
-type ArenaGuard<'a> = SpinMutexGuard<'a, Arena>;
-
 impl<D: Driver> Shared<D> {
-    /// Fills holes with memory that is still mapped there and wholly free elsewhere.
+    /// Fills a hole with memory that is still mapped there and free elsewhere.
     pub(crate) fn reopen(
         &self,
         pool: &mut Pool<D>,
@@ -46,31 +32,34 @@ impl<D: Driver> Shared<D> {
     ) -> Result<Option<Block>, DriverError> {
         let Request { heap, bytes, len } = request;
         let mut arenas = self.arenas(heap);
-        let own = position(&arenas, heap);
-        if !arenas[own].1.has_holes() {
+        if !arenas.own().has_holes() {
             return Ok(None);
         }
-        let free = self.free_pieces(pool, &arenas);
-        let Some(run) = best_run(&arenas[own], &free, len) else { return Ok(None) };
-        let pieces = || run.iter().filter_map(|&(memory, _)| free[memory as usize]);
-        self.wait_for(pool, heap, pieces().fold(0, |waits, piece| waits | piece.waits))?;
-        for &(memory, window) in &run {
-            close(&mut arenas, pool.memory(memory).place());
+        let free = self.free_ranges(pool, &arenas, self.granule_len());
+        let Some(run) = best_run(&arenas, &free, len) else { return Ok(None) };
+        self.wait_for(
+            pool,
+            heap,
+            run.iter().fold(0, |waits, (piece, _)| waits | free.waits(piece)),
+        )?;
+        for (piece, window) in run {
+            for part in free.within(&piece) {
+                arenas.close(&part);
+            }
+            let start = arenas.own().windows()[window as usize].start;
+            arenas.own_mut().open(start + piece.range.start..start + piece.range.end);
             let here = Place { heap: heap.index, window };
-            let piece = pool.memory_mut(memory);
-            let known = piece.places.iter().position(|place| *place == here);
-            piece.current = known.expect("a hole's memory knows its window");
-            arenas[own].1.open(window);
+            pool.memory_mut(piece.memory).assign(piece.range, here);
             pool.counts.moves += 1;
             pool.counts.moves_back += 1;
         }
-        let arena = &mut arenas[own].1;
+        let arena = arenas.own_mut();
         let node = arena.alloc(len, bytes).expect("the run is long enough");
         Ok(Some(self.block(heap, heap, node, arena.node(node).start, bytes)))
     }
 
-    /// Maps wholly free pieces once more, behind our last block, with new ones as far as the
-    /// budget goes, and beyond it as far as the free pieces do not suffice.
+    /// Maps free pieces once more, behind our last block, with new ones as far as the budget
+    /// goes, and beyond it as far as the free pieces do not suffice.
     pub(crate) fn gather(
         &self,
         pool: &mut Pool<D>,
@@ -79,62 +68,22 @@ impl<D: Driver> Shared<D> {
     ) -> Result<Option<Block>, DriverError> {
         let heap = request.heap;
         let capacity = self.capacity(pool)?;
-        let fresh;
-        let moved;
+        let (fresh_bytes, moved);
         {
             let mut arenas = self.arenas(heap);
-            let own = position(&arenas, heap);
-            let tail = arenas[own].1.free_tail();
-            let at_hand = tail.map_or(0, |node| arenas[own].1.node(node).len);
-            let short = u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES;
-            let want = short.next_multiple_of(self.granule_bytes);
-            let free = self.free_pieces(pool, &arenas);
-            let mut movable: Vec<Free> = free.into_iter().flatten().collect();
-            movable.retain(|piece| piece.place.heap != heap.index || Some(piece.node) != tail);
-            let movable_bytes = movable.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
-            let lacking = want.saturating_sub(movable_bytes * QUANTUM_BYTES);
-            let affordable = budget.min(capacity).saturating_sub(pool.reserved_bytes);
-            fresh = affordable.min(want).max(lacking);
-            if pool.reserved_bytes + fresh > capacity {
-                return Ok(None);
-            }
-            let pieces = choose(movable, want - fresh, heap.index);
-            moved = self.set_aside(pool, heap, &mut arenas, pieces)?;
+            let free = self.free_ranges(pool, &arenas, self.granule_len());
+            let room = |bytes: u64| bytes.saturating_sub(pool.reserved_bytes);
+            let planner = Planner::new(pool, &arenas, &free, request.len);
+            let plan = planner.plan(room(budget.min(capacity)), room(capacity), self.granule_bytes);
+            let Some(plan) = plan else { return Ok(None) };
+            fresh_bytes = plan.fresh_bytes;
+            moved = self.set_aside(pool, heap, &mut arenas, &free, plan.pieces)?;
         }
         self.map_again(pool, heap, moved)?;
-        if fresh > 0 {
-            self.grow(pool, request, fresh, 0)?;
+        if fresh_bytes > 0 {
+            self.grow(pool, request, fresh_bytes, 0)?;
         }
         Ok(self.fit(request))
-    }
-
-    /// Maps each piece at the window set aside for it, and makes it usable there. Pieces that
-    /// cannot be mapped go back to where they were.
-    fn map_again(
-        &self,
-        pool: &mut Pool<D>,
-        heap: &Heap,
-        moved: Vec<Moved>,
-    ) -> Result<(), DriverError> {
-        let mut failed = None;
-        for Moved { memory, from, window, start } in moved {
-            let (id, bytes) = (pool.memory(memory).id, pool.memory(memory).bytes());
-            if failed.is_none() {
-                failed = self.driver.map(heap.address(start), bytes, id).err();
-            }
-            if failed.is_some() {
-                heap.arena.lock().unmap(window);
-                self.heap_at(from.heap).arena.lock().open(from.window);
-                continue;
-            }
-            pool.counts.maps += 1;
-            pool.counts.moves += 1;
-            let piece = pool.memory_mut(memory);
-            piece.current = piece.places.len();
-            piece.places.push(Place { heap: heap.index, window });
-            heap.arena.lock().open(window);
-        }
-        failed.map_or(Ok(()), Err)
     }
 
     /// Moves all wholly free pieces of `heap` behind its last block, unless they are one free
@@ -143,16 +92,17 @@ impl<D: Driver> Shared<D> {
         let moved;
         {
             let mut arenas = self.arenas(heap);
-            let own = position(&arenas, heap);
-            let tail = arenas[own].1.free_tail();
-            let mut pieces: Vec<Free> =
-                self.free_pieces(pool, &arenas).into_iter().flatten().collect();
-            pieces.retain(|piece| piece.place.heap == heap.index && Some(piece.node) != tail);
-            let in_one = pieces.windows(2).all(|two| two[0].node == two[1].node);
-            if pieces.is_empty() || (in_one && tail.is_none()) {
+            let tail = arenas.own().free_tail();
+            let free = self.free_ranges(pool, &arenas, self.granule_len());
+            let own = |part: &Free| part.place.heap == heap.index && Some(part.node) != tail;
+            let wholes = || free.wholes(pool).filter(|parts| parts.iter().all(own));
+            let mut nodes: Vec<u32> = wholes().flatten().map(|part| part.node).collect();
+            nodes.dedup();
+            if nodes.is_empty() || (nodes.len() == 1 && tail.is_none()) {
                 return Ok(());
             }
-            moved = self.set_aside(pool, heap, &mut arenas, pieces)?;
+            let pieces = wholes().map(Piece::of).collect();
+            moved = self.set_aside(pool, heap, &mut arenas, &free, pieces)?;
         }
         self.map_again(pool, heap, moved)
     }
@@ -164,117 +114,56 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         heap: &Heap,
         arenas: &mut Arenas<'_>,
-        pieces: Vec<Free>,
+        free: &FreeRanges,
+        pieces: Vec<Piece>,
     ) -> Result<Vec<Moved>, DriverError> {
-        let own = position(arenas, heap);
-        let len = pieces.iter().map(|piece| piece.len).sum();
-        self.check_span(heap, arenas[own].1.end(), len)?;
-        self.wait_for(pool, heap, pieces.iter().fold(0, |waits, piece| waits | piece.waits))?;
-        let set_aside = |piece: Free| {
-            close(arenas, piece.place);
-            let arena = &mut arenas[own].1;
-            let window = arena.append(piece.len, piece.memory);
-            let start = arena.windows()[window as usize].start;
-            Moved { memory: piece.memory, from: piece.place, window, start }
+        let len = pieces.iter().map(|piece| pool.memory(piece.memory).len).sum();
+        self.check_span(heap, arenas.own().end(), len)?;
+        self.wait_for(pool, heap, pieces.iter().fold(0, |waits, p| waits | free.waits(p)))?;
+        let set_aside = |piece: Piece| {
+            let parts = free.within(&piece);
+            let from = parts.map(|part| (part.place, arenas.close(&part))).collect();
+            let arena = arenas.own_mut();
+            let start = arena.end();
+            let window = arena.append(pool.memory(piece.memory).len, piece.memory);
+            Moved { piece, from, window, start }
         };
         Ok(pieces.into_iter().map(set_aside).collect())
     }
 
-    /// All wholly free pieces, by index.
-    fn free_pieces(&self, pool: &Pool<D>, arenas: &Arenas<'_>) -> Vec<Option<Free>> {
-        let mut free = vec![None; pool.memories.len()];
-        let min = (self.granule_bytes / QUANTUM_BYTES) as u32;
-        for (heap, arena) in arenas {
-            arena.for_each_free_window(min, |node, window| {
-                let Window { len, memory, .. } = arena.windows()[window as usize];
-                let place = Place { heap: heap.index, window };
-                let waits = self.waits(pool, heap, arena.node(node).stamp);
-                free[memory as usize] = Some(Free { memory, node, place, len, waits });
-            });
-        }
-        free
-    }
-
-    /// Locks the arenas of all heaps of the same pool, in order of their index.
-    fn arenas(&self, heap: &Heap) -> Arenas<'_> {
-        let pool = heap.pool;
-        self.heaps().filter(|h| h.pool == pool).map(|h| (h, h.arena.lock())).collect()
-    }
-}
-
-fn position(arenas: &Arenas<'_>, heap: &Heap) -> usize {
-    arenas.iter().position(|(h, _)| h.index == heap.index).expect("a heap is in its pool")
-}
-
-/// Takes the memory of a wholly free window out of use.
-fn close(arenas: &mut Arenas<'_>, place: Place) {
-    let (_, arena) = arenas
-        .iter_mut()
-        .find(|(heap, _)| heap.index == place.heap)
-        .expect("pieces stay within their pool");
-    arena.close(place.window);
-}
-
-/// The windows to open in own holes so that the request fits, moving the fewest bytes.
-fn best_run(
-    own: &(&Heap, ArenaGuard<'_>),
-    free: &[Option<Free>],
-    need: u32,
-) -> Option<Vec<(u32, u32)>> {
-    let (heap, arena) = own;
-    let mut best: Option<(u32, core::ops::Range<usize>)> = None;
-    for hole in arena.holes() {
-        let (before, after) = arena.free_neighbours(hole);
-        let len_of = |node: Option<u32>| node.map_or(0, |node| arena.node(node).len);
-        let range = arena.windows_in(arena.node(hole).start, arena.node(hole).end());
-        let usable = |index: usize| {
-            let memory = arena.windows()[index].memory;
-            let piece = if memory == NONE { None } else { free[memory as usize] };
-            piece.is_some_and(|piece| {
-                let beside = Some(piece.node) == before || Some(piece.node) == after;
-                piece.place.heap != heap.index || !beside
-            })
-        };
-        for first in range.clone() {
-            let mut have = if first == range.start { len_of(before) } else { 0 };
-            let mut moved = 0;
-            for last in first..range.end {
-                let twice = (first..last)
-                    .any(|i| arena.windows()[i].memory == arena.windows()[last].memory);
-                if !usable(last) || twice {
-                    break;
-                }
-                moved += arena.windows()[last].len;
-                have += arena.windows()[last].len;
-                let behind = if last + 1 == range.end { len_of(after) } else { 0 };
-                if best.as_ref().is_some_and(|(least, _)| moved >= *least) {
-                    break;
-                }
-                if have + behind >= need {
-                    best = Some((moved, first..last + 1));
-                    break;
-                }
+    /// Maps each piece at the window set aside for it, and makes what moves usable there. Pieces
+    /// that cannot be mapped go back to where they were.
+    fn map_again(
+        &self,
+        pool: &mut Pool<D>,
+        heap: &Heap,
+        moved: Vec<Moved>,
+    ) -> Result<(), DriverError> {
+        let mut failed = None;
+        for Moved { piece: Piece { memory, range }, from, window, start } in moved {
+            let (id, bytes) = (pool.memory(memory).id, pool.memory(memory).bytes());
+            if failed.is_none() {
+                failed = self.driver.map(heap.address(start), bytes, id).err();
             }
+            if failed.is_some() {
+                heap.arena.lock().unmap(window);
+                for (place, range) in from {
+                    self.heap_at(place.heap).arena.lock().open(range);
+                }
+                continue;
+            }
+            pool.counts.maps += 1;
+            pool.counts.moves += 1;
+            let (piece, here) = (pool.memory_mut(memory), Place { heap: heap.index, window });
+            piece.places.push(here);
+            piece.assign(range.clone(), here);
+            heap.arena.lock().open(start + range.start..start + range.end);
         }
+        failed.map_or(Ok(()), Err)
     }
-    let (_, run) = best?;
-    Some(run.map(|i| (arena.windows()[i].memory, i as u32)).collect())
-}
 
-/// The fewest pieces that hold `short_bytes`: one that is large enough, the smallest such, or
-/// else the largest and so on. All of them where they are too small together.
-fn choose(mut free: Vec<Free>, short_bytes: u64, own: u32) -> Vec<Free> {
-    free.sort_by_key(|piece| (piece.len, piece.place.heap != own, piece.place.window));
-    let mut short = short_bytes.div_ceil(QUANTUM_BYTES);
-    let mut chosen = Vec::new();
-    while short > 0 {
-        if let Some(enough) = free.iter().position(|piece| u64::from(piece.len) >= short) {
-            chosen.push(free.remove(enough));
-            break;
-        }
-        let Some(largest) = free.pop() else { break };
-        short -= u64::from(largest.len);
-        chosen.push(largest);
+    /// Quanta of a granule.
+    pub(crate) fn granule_len(&self) -> u32 {
+        (self.granule_bytes / QUANTUM_BYTES) as u32
     }
-    chosen
 }

@@ -8,6 +8,7 @@ use crate::{
     driver::{Driver, DriverCall, DriverError},
     heap::Heap,
     ladder::Request,
+    options::Options,
     pool::{Place, Pool},
     shared::Shared,
 };
@@ -23,10 +24,10 @@ impl<D: Driver> Shared<D> {
         round_to: u64,
     ) -> Result<(), DriverError> {
         let peak = pool.live_peak_bytes.max(request.bytes);
-        let piece = self.piece_bytes(peak, request.bytes);
         let growth = (peak / 128 / self.granule_bytes * self.granule_bytes)
             .clamp(self.granule_bytes, self.options.growth_bytes.max(self.granule_bytes));
         while want > 0 {
+            let piece = self.piece_bytes(pool, peak, request.bytes);
             let bytes = if want >= piece + piece / 2 {
                 piece
             } else if want < growth && pool.reserved_bytes + growth <= round_to {
@@ -42,11 +43,15 @@ impl<D: Driver> Shared<D> {
 
     /// The largest piece to make: small in a small program and on a small device, where one
     /// piece that cannot move is a larger share of the whole, unless the request itself is large.
-    fn piece_bytes(&self, peak_bytes: u64, request_bytes: u64) -> u64 {
+    /// The last fifth below the limit is made of smaller pieces, since there they will have to
+    /// move.
+    fn piece_bytes(&self, pool: &Pool<D>, peak_bytes: u64, request_bytes: u64) -> u64 {
         const LEAST_BYTES: u64 = 4 << 20;
         let wanted = (peak_bytes / 64).max(request_bytes / 8).max(LEAST_BYTES);
-        let most = self.options.piece_bytes.min(self.device_bytes / 128);
-        wanted.min(most).max(1).next_multiple_of(self.granule_bytes)
+        let is_near = pool.limit_bytes.saturating_sub(pool.reserved_bytes) < pool.limit_bytes / 5;
+        let Options { piece_bytes, near_piece_bytes, .. } = self.options;
+        let most = if is_near { near_piece_bytes.min(piece_bytes) } else { piece_bytes };
+        wanted.min(most.min(self.device_bytes / 128)).max(1).next_multiple_of(self.granule_bytes)
     }
 
     /// Creates a piece and maps it at the end of the arena.
@@ -64,7 +69,7 @@ impl<D: Driver> Shared<D> {
         let memory = pool.insert(id, len);
         let mut arena = heap.arena.lock();
         let window = arena.append(len, memory);
-        arena.open(window);
+        arena.open(end..end + len);
         pool.memory_mut(memory).places.push(Place { heap: heap.index, window });
         Ok(())
     }

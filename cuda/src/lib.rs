@@ -46,11 +46,13 @@ pub mod cudarc;
 pub mod driver;
 mod error;
 mod fences;
+mod free_ranges;
 mod gather;
 mod grow;
 mod heap;
 mod ladder;
 mod options;
+mod plan;
 mod pool;
 #[cfg(feature = "replay")]
 pub mod replay;

@@ -28,6 +28,8 @@ pub struct Options {
     /// ones are wholly free more often, and only those can move. Small programs and devices get
     /// smaller ones.
     pub piece_bytes: u64,
+    /// The same for the last fifth below the limit, bytes.
+    pub near_piece_bytes: u64,
     /// Garbage is what no allocation has needed during this many frees on its stream.
     pub idle_frees: u32,
     /// Growth is rounded up to this many bytes where the slack allows.
@@ -47,7 +49,8 @@ impl Default for Options {
             slack_until_permille: 500,
             small_bytes: 1 << 20,
             apart_bytes: 1 << 30,
-            piece_bytes: 24 << 20,
+            piece_bytes: 36 << 20,
+            near_piece_bytes: 20 << 20,
             idle_frees: 100_000,
             growth_bytes: 8 << 20,
             span_bytes: 1 << 40,

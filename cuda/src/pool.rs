@@ -2,7 +2,7 @@
 //! for. One per allocator, behind the lock of the slow path.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::{
     arena::QUANTUM_BYTES,
@@ -16,26 +16,64 @@ pub(crate) struct Place {
     pub(crate) window: u32,
 }
 
-/// One piece of physical memory. Its bytes are usable at `places[current]` alone.
+/// A part of a piece, from where the part before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    end: u32,
+    /// The place at which its bytes are usable.
+    place: u32,
+}
+
+/// One piece of physical memory: mapped at all its places, each byte usable at one of them.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) id: PhysicalId,
     pub(crate) len: u32,
-    pub(crate) current: usize,
     pub(crate) places: Vec<Place>,
+    /// Ends ascend, the last is `len`; neighbours differ in place.
+    parts: Vec<Part>,
 }
 
 impl Memory {
-    pub(crate) fn place(&self) -> Place {
-        self.places[self.current]
+    /// Makes a range of the piece usable at `place`, and only there.
+    pub(crate) fn assign(&mut self, range: Range<u32>, place: Place) {
+        let place = self.places.iter().position(|known| *known == place);
+        let place = place.expect("a piece knows its places") as u32;
+        let mut parts: Vec<Part> = Vec::with_capacity(self.parts.len() + 2);
+        let mut push = |end: u32, place: u32| match parts.last_mut() {
+            Some(last) if end <= last.end => {}
+            Some(last) if last.place == place => last.end = end,
+            _ if end > 0 => parts.push(Part { end, place }),
+            _ => {}
+        };
+        for &Part { end, place: was } in &self.parts {
+            push(end.min(range.start), was);
+            if end > range.start {
+                push(end.min(range.end), place);
+                push(end, was);
+            }
+        }
+        self.parts = parts;
     }
 
-    /// Forgets a window that is not the current one.
+    /// Forgets a place at which no byte is usable.
     pub(crate) fn leave(&mut self, gone: Place) {
-        let current = self.place();
-        self.places.retain(|place| *place != gone);
-        let kept = self.places.iter().position(|place| *place == current);
-        self.current = kept.expect("the current place is never left");
+        let Some(at) = self.places.iter().position(|place| *place == gone) else { return };
+        self.places.remove(at);
+        for part in &mut self.parts {
+            debug_assert_ne!(part.place as usize, at, "nothing is usable there");
+            part.place -= u32::from(part.place as usize > at);
+        }
+    }
+
+    /// The parts in order: each range, and the place at which it is usable.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Range<u32>, Place)> {
+        let mut start = 0;
+        self.parts.iter().map(move |part| {
+            let range = start..part.end;
+            start = part.end;
+            (range, self.places[part.place as usize])
+        })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -134,9 +172,10 @@ impl<D: Driver> Pool<D> {
         self.memories[index as usize].as_mut().expect("a mapped piece exists")
     }
 
-    /// Takes note of a new piece, which is mapped nowhere yet.
+    /// Takes note of a new piece.
     pub(crate) fn insert(&mut self, id: PhysicalId, len: u32) -> u32 {
-        let memory = Memory { id, len, current: 0, places: Vec::with_capacity(1) };
+        let parts = vec![Part { end: len, place: 0 }];
+        let memory = Memory { id, len, places: Vec::with_capacity(1), parts };
         self.reserved_bytes += memory.bytes();
         self.reserved_peak_bytes = self.reserved_peak_bytes.max(self.reserved_bytes);
         self.counts.creates += 1;
@@ -163,9 +202,15 @@ impl<D: Driver> Pool<D> {
     /// Bytes that reserved memory may reach while free memory can be gathered instead.
     ///
     /// Beside the slack there are 8 MiB, or 1/64 of a small program's peak, without which the
-    /// granule would make every growth of a small program a search.
+    /// granule would make every growth of a small program a search. A program whose sizes keep
+    /// changing could go on gathering for ever; the slack doubles and trebles, up to fivefold,
+    /// each time that all memory, in pieces of 16 MiB, has moved once.
     pub(crate) fn budget_bytes(&self, live_bytes: u64, slack_permille: u32) -> u64 {
+        const MOST: u64 = 4;
         let peak = self.live_peak_bytes.max(live_bytes);
-        peak + peak / 1000 * u64::from(slack_permille) + (peak / 64).min(8 << 20)
+        let slack = peak / 1000 * u64::from(slack_permille) + (peak / 64).min(8 << 20);
+        let moves = self.counts.maps - self.counts.creates.min(self.counts.maps);
+        let rounds = moves / (self.reserved_bytes / (16 << 20) + 256);
+        peak + slack * (1 + rounds.min(MOST))
     }
 }

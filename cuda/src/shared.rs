@@ -291,6 +291,9 @@ impl<D: Driver> Shared<D> {
             for place in &memory.places {
                 let arena = self.heap_at(place.heap).arena.lock();
                 assert_eq!(arena.windows()[place.window as usize].len, memory.len);
+                let usable = memory.parts().filter(|(_, at)| at == place);
+                let usable = usable.map(|(range, _)| range).collect::<Vec<_>>();
+                assert_eq!(arena.usable_in(place.window), usable, "a byte is usable at one place");
             }
         }
         assert_eq!(reserved, pool.reserved_bytes, "pieces add up to what is reserved");

@@ -121,6 +121,33 @@ fn enough_that_is_free_but_not_in_one_piece_is_enough() {
 }
 
 #[test]
+fn a_run_may_begin_within_one_piece_and_end_within_another() {
+    // Pieces of 4 granules; what is free lies at the end of one and at the beginning of another.
+    let driver =
+        SimDriver::new(SimOptions { device_bytes: 512 * GRANULE, ..SimOptions::default() });
+    let mut options = Options::default();
+    (options.piece_bytes, options.limit_bytes) = (4 * GRANULE, 24 * GRANULE);
+    let allocator = DeviceAllocator::with_driver(driver.clone(), options).unwrap();
+    let s = stream(0);
+    let mut blocks: Vec<_> = (0..12).map(|_| allocator.alloc(2 * GRANULE, s).unwrap()).collect();
+    assert_eq!(allocator.reserved_bytes(), 24 * GRANULE, "the limit is reached");
+    // Blocks 1 and 8 are the end and the beginning of their pieces.
+    for block in [blocks.remove(8), blocks.remove(1)] {
+        allocator.free(block).unwrap();
+    }
+    let block = allocator.alloc(4 * GRANULE, s).expect("as much is free");
+    driver.touch(s, block.ptr(), block.bytes(), 1);
+    assert_eq!((allocator.counts().moves, allocator.counts().cpu_waits), (2, 0));
+    allocator.assert_valid();
+    // Wholly free again, the pieces can go back although their bytes are in two places each.
+    allocator.free(block).unwrap();
+    blocks.into_iter().for_each(|block| allocator.free(block).unwrap());
+    assert_eq!(allocator.empty_cache().unwrap(), 24 * GRANULE);
+    drop(allocator);
+    assert_eq!(driver.finish(), []);
+}
+
+#[test]
 fn addresses_may_run_out_under_a_program_that_keeps_moving() {
     let driver = SimDriver::new(SimOptions { device_bytes: 64 * GRANULE, ..SimOptions::default() });
     let mut options = Options::default();

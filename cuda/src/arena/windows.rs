@@ -1,5 +1,7 @@
 //! Windows and holes: which physical memory is usable where.
 
+use core::ops::Range;
+
 use super::{Arena, Node, ROWS, Row, State, Window};
 use crate::bins::NONE;
 
@@ -79,17 +81,17 @@ impl Arena {
         }
     }
 
-    /// Cuts the range of `window` out of `node`, which covers it, is in no list and passes for
-    /// live, so that nothing merges with it. The parts beside it go to a list by `put_back`.
-    fn isolate(&mut self, node: u32, window: Window, put_back: fn(&mut Self, u32)) -> u32 {
+    /// Cuts `range` out of `node`, which covers it, is in no list and passes for live, so that
+    /// nothing merges with it. The parts beside it go to a list by `put_back`.
+    fn isolate(&mut self, node: u32, range: Range<u32>, put_back: fn(&mut Self, u32)) -> u32 {
         let whole = *self.node(node);
-        debug_assert!(whole.start <= window.start && window.start + window.len <= whole.end());
+        debug_assert!(whole.start <= range.start && range.end <= whole.end());
         let mut middle = node;
-        if window.start > whole.start {
-            middle = self.split(node, window.start - whole.start);
+        if range.start > whole.start {
+            middle = self.split(node, range.start - whole.start);
         }
-        if whole.end() > window.start + window.len {
-            let tail = self.split(middle, window.len);
+        if whole.end() > range.end {
+            let tail = self.split(middle, range.end - range.start);
             put_back(self, tail);
         }
         if middle != node {
@@ -98,35 +100,33 @@ impl Arena {
         middle
     }
 
-    /// Takes a wholly free window's memory out of use: free space becomes a hole.
-    pub(crate) fn close(&mut self, window: u32) {
-        let window = self.windows[window as usize];
-        let node = self.free_at(window).expect("the window is free");
+    /// Takes a free range out of use: it becomes a hole.
+    pub(crate) fn close(&mut self, range: Range<u32>) {
+        let node = self.free_at(&range).expect("the range is free");
         self.bins.remove(&mut self.nodes, node);
         self.nodes.0[node as usize].state = State::Live;
-        let middle = self.isolate(node, window, Self::insert_free);
+        let middle = self.isolate(node, range, Self::insert_free);
         self.insert_hole(middle);
     }
 
-    /// The free node that covers `window`. Linear in the number of free nodes of that size.
-    fn free_at(&self, window: Window) -> Option<u32> {
+    /// The free node that covers `range`. Linear in the number of free nodes of that size.
+    fn free_at(&self, range: &Range<u32>) -> Option<u32> {
         let mut found = None;
-        self.bins.for_each_from(&self.nodes, window.len, |node| {
+        self.bins.for_each_from(&self.nodes, range.end - range.start, |node| {
             let Node { start, len, .. } = *self.node(node);
-            if start <= window.start && window.start + window.len <= start + len {
+            if start <= range.start && range.end <= start + len {
                 found = Some(node);
             }
         });
         found
     }
 
-    /// Brings a window's memory into use here: a hole becomes free space.
-    pub(crate) fn open(&mut self, window: u32) {
-        let window = self.windows[window as usize];
-        let node = self.hole_at(window.start).expect("the window is a hole");
+    /// Brings a range into use here: a hole becomes free space.
+    pub(crate) fn open(&mut self, range: Range<u32>) {
+        let node = self.hole_at(range.start).expect("the range is a hole");
         self.remove_hole(node);
         self.nodes.0[node as usize].state = State::Live;
-        let middle = self.isolate(node, window, Self::insert_hole);
+        let middle = self.isolate(node, range, Self::insert_hole);
         self.nodes.0[middle as usize].stamp = self.clock;
         self.insert_free(middle);
     }
@@ -170,21 +170,45 @@ impl Arena {
     }
 
     /// The windows that overlap `start .. end`, by index.
-    pub(crate) fn windows_in(&self, start: u32, end: u32) -> core::ops::Range<usize> {
+    pub(crate) fn windows_in(&self, start: u32, end: u32) -> Range<usize> {
         let first = self.windows.partition_point(|window| window.start + window.len <= start);
         let last = self.windows.partition_point(|window| window.start < end);
         first..last.max(first)
     }
 
-    /// Calls `visit(free node, window)` for every window whose bytes are all free here.
-    pub(crate) fn for_each_free_window(&self, min_len: u32, mut visit: impl FnMut(u32, u32)) {
+    /// The ranges of a window that are no hole, in its coordinates. For checks: walks all nodes.
+    pub(crate) fn usable_in(&self, window: u32) -> Vec<Range<u32>> {
+        let Window { start, len, .. } = self.windows[window as usize];
+        let mut usable: Vec<Range<u32>> = Vec::new();
+        let mut node = self.first();
+        while node != NONE {
+            let Node { start: from, len: quanta, next, state, .. } = *self.node(node);
+            let (from, to) = (from.max(start), (from + quanta).min(start + len));
+            if state != State::Hole && from < to {
+                match usable.last_mut() {
+                    Some(last) if last.end == from - start => last.end = to - start,
+                    _ => usable.push(from - start..to - start),
+                }
+            }
+            node = next;
+        }
+        usable
+    }
+
+    /// Calls `visit(free node, window, range)` for every window that a free node of at least
+    /// `min_len` quanta reaches into, with the part of the window that is free.
+    pub(crate) fn for_each_free_range(
+        &self,
+        min_len: u32,
+        mut visit: impl FnMut(u32, u32, Range<u32>),
+    ) {
         self.bins.for_each_from(&self.nodes, min_len, |node| {
             let Node { start, len, .. } = *self.node(node);
             for index in self.windows_in(start, start + len) {
                 let window = self.windows[index];
-                if window.start >= start && window.start + window.len <= start + len {
-                    visit(node, index as u32);
-                }
+                let from = start.max(window.start) - window.start;
+                let to = (start + len).min(window.start + window.len) - window.start;
+                visit(node, index as u32, from..to);
             }
         });
     }
