@@ -168,7 +168,8 @@ impl<D: Driver> DeviceAllocator<D> {
 
     /// Takes back what other streams are through with, and gives the device what nobody has
     /// asked for in a while and what the cache holds beyond its size; returns the bytes given
-    /// back. Never waits.
+    /// back. Never waits, but for what the driver itself waits for in a plain free on a device
+    /// without virtual memory management.
     ///
     /// # Errors
     /// The device does not answer.

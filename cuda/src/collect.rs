@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::{
     arena::QUANTUM_BYTES,
     bins::NONE,
-    driver::{Driver, DriverError, PhysicalId},
+    driver::{DevicePtr, Driver, DriverError, PhysicalId},
     heap::{Heap, PoolId},
     pool::{Place, Pool},
     shared::Shared,
@@ -61,8 +61,15 @@ impl<D: Driver> Shared<D> {
 
     /// Unmaps a piece everywhere and gives it back; it is a hole at all its addresses. If it
     /// cannot be unmapped it is free again where it was.
-    fn release_piece(&self, pool: &mut Pool<D>, memory: u32) -> Result<u64, DriverError> {
+    pub(crate) fn release_piece(
+        &self,
+        pool: &mut Pool<D>,
+        memory: u32,
+    ) -> Result<u64, DriverError> {
         let bytes = pool.memory(memory).bytes();
+        if self.plain {
+            return self.free_piece(pool, memory).map(|()| bytes);
+        }
         let piece = pool.memory_mut(memory);
         piece.places.swap(0, piece.current);
         piece.current = 0;
@@ -106,9 +113,14 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         id: PoolId,
     ) -> Result<u64, DriverError> {
+        // Once more: what has been settled since is out of use now, and what other threads free
+        // meanwhile is not.
+        self.synchronize(pool)?;
         let mut released = 0;
         for heap in self.heaps().filter(|heap| heap.pool == id) {
-            released += self.release_free(pool, heap, u64::MAX, |_| true)?;
+            let passed = pool.progress[heap.index as usize].passed;
+            let out_of_use = |stamp: u32| passed.wrapping_sub(stamp) as i32 >= 0;
+            released += self.release_free(pool, heap, u64::MAX, out_of_use)?;
         }
         Ok(released)
     }
@@ -141,6 +153,9 @@ impl<D: Driver> Shared<D> {
     /// Moves each heap's wholly free pieces behind its last block, into one free range.
     pub(crate) fn compact(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         self.settle(pool)?;
+        if self.plain {
+            return Ok(());
+        }
         for heap in self.heaps() {
             self.gather_own(pool, heap)?;
         }
@@ -177,6 +192,13 @@ impl<D: Driver> Shared<D> {
     pub(crate) fn tear_down(&self) {
         let mut pool = self.pool();
         if self.synchronize(&mut pool).or_else(|_| self.synchronize(&mut pool)).is_err() {
+            return;
+        }
+        if self.plain {
+            for piece in std::mem::take(&mut pool.memories).into_iter().flatten() {
+                let free = || self.driver.free(DevicePtr(piece.id.0));
+                let _ = free().or_else(|_| free());
+            }
             return;
         }
         for piece in std::mem::take(&mut pool.memories).into_iter().flatten() {

@@ -16,13 +16,13 @@ use crate::{
 
 /// A wholly free piece: its index, the free node around it, and where it is.
 #[derive(Clone, Copy)]
-struct Free {
-    memory: u32,
+pub(crate) struct Free {
+    pub(crate) memory: u32,
     node: u32,
-    place: Place,
+    pub(crate) place: Place,
     len: u32,
     /// Streams that may still use it.
-    waits: u64,
+    pub(crate) waits: u64,
 }
 
 /// A piece on its way: where it was, and the window that is set aside for it.
@@ -34,7 +34,7 @@ struct Moved {
 }
 
 /// Arenas of all heaps of one pool, locked.
-type Arenas<'a> = Vec<(&'a Heap, ArenaGuard<'a>)>;
+pub(crate) type Arenas<'a> = Vec<(&'a Heap, ArenaGuard<'a>)>;
 type ArenaGuard<'a> = SpinMutexGuard<'a, Arena>;
 
 impl<D: Driver> Shared<D> {
@@ -181,7 +181,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// All wholly free pieces, by index.
-    fn free_pieces(&self, pool: &Pool<D>, arenas: &Arenas<'_>) -> Vec<Option<Free>> {
+    pub(crate) fn free_pieces(&self, pool: &Pool<D>, arenas: &Arenas<'_>) -> Vec<Option<Free>> {
         let mut free = vec![None; pool.memories.len()];
         let min = (self.granule_bytes / QUANTUM_BYTES) as u32;
         for (heap, arena) in arenas {
@@ -196,7 +196,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Locks the arenas of all heaps of the same pool, in order of their index.
-    fn arenas(&self, heap: &Heap) -> Arenas<'_> {
+    pub(crate) fn arenas(&self, heap: &Heap) -> Arenas<'_> {
         let pool = heap.pool;
         self.heaps().filter(|h| h.pool == pool).map(|h| (h, h.arena.lock())).collect()
     }
@@ -207,7 +207,7 @@ fn position(arenas: &Arenas<'_>, heap: &Heap) -> usize {
 }
 
 /// Takes the memory of a wholly free window out of use.
-fn close(arenas: &mut Arenas<'_>, place: Place) {
+pub(crate) fn close(arenas: &mut Arenas<'_>, place: Place) {
     let (_, arena) = arenas
         .iter_mut()
         .find(|(heap, _)| heap.index == place.heap)
@@ -263,7 +263,7 @@ fn best_run(
 
 /// The fewest pieces that hold `short_bytes`: one that is large enough, the smallest such, or
 /// else the largest and so on. All of them where they are too small together.
-fn choose(mut free: Vec<Free>, short_bytes: u64, own: u32) -> Vec<Free> {
+pub(crate) fn choose(mut free: Vec<Free>, short_bytes: u64, own: u32) -> Vec<Free> {
     free.sort_by_key(|piece| (piece.len, piece.place.heap != own, piece.place.window));
     let mut short = short_bytes.div_ceil(QUANTUM_BYTES);
     let mut chosen = Vec::new();

@@ -8,6 +8,7 @@ use genesis_mem_core::sync::Lock;
 use crate::{
     arena::{Arena, QUANTUM_BYTES},
     driver::{DevicePtr, StreamId},
+    plain::Table,
 };
 
 /// Which group of blocks a block belongs to. Memory never moves between pools.
@@ -52,6 +53,8 @@ pub(crate) struct Heap {
     pub(crate) bit: u64,
     /// The first address of the arena.
     pub(crate) base: DevicePtr,
+    /// Where the pieces are, on a device without virtual memory management.
+    pub(crate) table: Option<Box<Lock<Table>>>,
     /// How far the arena may grow, quanta.
     pub(crate) span: u32,
     /// Whether its addresses are used up: another heap takes over, which borrows from this one.
@@ -63,7 +66,19 @@ impl Heap {
     /// The address of a position in the arena.
     #[inline]
     pub(crate) fn address(&self, start: u32) -> DevicePtr {
-        DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES)
+        match &self.table {
+            None => DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES),
+            Some(table) => table.lock().address(start),
+        }
+    }
+
+    /// The position of an address in the arena.
+    #[inline]
+    pub(crate) fn position(&self, address: DevicePtr) -> Option<u32> {
+        match &self.table {
+            None => Some(((address.0 - self.base.0) / QUANTUM_BYTES) as u32),
+            Some(table) => table.lock().position(address),
+        }
     }
 }
 

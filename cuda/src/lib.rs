@@ -29,6 +29,9 @@
 //! 3. [`free`](DeviceAllocator::free) joins the block with its free neighbours at once. If other
 //!    streams used it, it waits aside until one fence for a whole batch has been passed.
 //!
+//! On a device without virtual memory management blocks come from pieces that are allocated
+//! whole, by size, as other caching allocators have them; nothing moves then.
+//!
 //! # What is proved where
 //!
 //! On the simulated device ([`sim`]): no overlap, no reuse before its order, no use of unmapped
@@ -51,6 +54,7 @@ mod grow;
 mod heap;
 mod ladder;
 mod options;
+mod plain;
 mod pool;
 #[cfg(feature = "replay")]
 pub mod replay;

@@ -10,11 +10,12 @@ use genesis_mem_core::sync::Lock;
 
 use crate::{
     arena::{Arena, QUANTUM_BYTES},
-    driver::{Driver, DriverError, StreamId},
+    driver::{DevicePtr, Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
     heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
     ladder::Request,
     options::Options,
+    plain::{Table, is_plain},
     pool::{Pool, Progress},
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared<D: Driver> {
     pool: Mutex<Pool<D>>,
     /// Whether small blocks get arenas of their own; see [`Options::apart_bytes`].
     pub(crate) apart: AtomicBool,
+    /// Whether the device has no virtual memory management; see `plain.rs`.
+    pub(crate) plain: bool,
     pub(crate) oom: Mutex<Option<OomCallback>>,
 }
 
@@ -46,6 +49,7 @@ impl<D: Driver> Shared<D> {
         let device_bytes = driver.memory_info()?.total_bytes;
         let fraction_bytes = (device_bytes as f64 * options.memory_fraction) as u64;
         let limit_bytes = options.limit_bytes.min(fraction_bytes);
+        let plain = is_plain(&driver)?;
         Ok(Self {
             granule_bytes: driver.granularity_bytes(),
             device_bytes,
@@ -53,7 +57,9 @@ impl<D: Driver> Shared<D> {
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
-            apart: AtomicBool::new(false),
+            // A piece cannot move in plain mode: a small block must not keep a large one.
+            apart: AtomicBool::new(plain),
+            plain,
             oom: Mutex::new(None),
             driver,
             options,
@@ -117,11 +123,16 @@ impl<D: Driver> Shared<D> {
         let bit = 1 << self.stream_index(&mut pool, stream)?;
         let bytes = self.options.span_bytes.next_multiple_of(self.granule_bytes);
         let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
-        let base = self.driver.reserve(bytes)?;
+        let (base, table) = if self.plain {
+            (DevicePtr(0), Some(Box::new(Lock::new(Table::default()))))
+        } else {
+            (self.driver.reserve(bytes)?, None)
+        };
         let span = (bytes / QUANTUM_BYTES) as u32;
         let arena = Alone(Lock::new(Arena::new()));
         let (number, full) = (index as u32, AtomicBool::new(false));
-        let heap = Heap { index: number, stream, pool: id, small, bit, base, span, full, arena };
+        let heap =
+            Heap { index: number, stream, pool: id, small, bit, base, table, span, full, arena };
         pool.progress.push(Progress { fence: None, passed: 0 });
         let heap = self.heaps[index].get_or_init(|| heap);
         self.heap_count.store(index + 1, Ordering::Release);
@@ -239,7 +250,9 @@ impl<D: Driver> Shared<D> {
             return Err(FreeError::WrongAllocator { address: block.start });
         }
         let heap = self.heap_at(u32::from(block.home));
-        let start = ((block.start.0 - heap.base.0) / QUANTUM_BYTES) as u32;
+        let Some(start) = heap.position(block.start) else {
+            return Err(FreeError::NotLive { address: block.start });
+        };
         let mut arena = heap.arena.lock();
         if !arena.is_live(block.node, start) {
             return Err(FreeError::NotLive { address: block.start });
@@ -290,7 +303,13 @@ impl<D: Driver> Shared<D> {
             reserved += memory.bytes();
             for place in &memory.places {
                 let arena = self.heap_at(place.heap).arena.lock();
-                assert_eq!(arena.windows()[place.window as usize].len, memory.len);
+                let window = arena.windows()[place.window as usize];
+                assert_eq!(window.len, memory.len);
+                drop(arena);
+                let heap = self.heap_at(place.heap);
+                if heap.table.is_some() {
+                    assert_eq!(heap.address(window.start).0, memory.id.0, "where the piece is");
+                }
             }
         }
         assert_eq!(reserved, pool.reserved_bytes, "pieces add up to what is reserved");

@@ -120,6 +120,15 @@ impl Sim {
         }
     }
 
+    /// Reports work that may still use the mapping at `address`, which is going.
+    pub(super) fn check_out_of_use(&mut self, address: u64, last: &Clock) {
+        for (&stream, &position) in last {
+            if self.host.get(&stream).is_none_or(|&seen| seen < position) {
+                self.violations.push(Violation::UnmappedInUse { stream, address });
+            }
+        }
+    }
+
     pub(super) fn bad(&mut self, call: DriverCall, address: u64, bytes: u64) -> DriverError {
         self.violations.push(Violation::BadCall { call, address });
         DriverError::InvalidValue { call, address, bytes }
