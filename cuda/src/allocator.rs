@@ -10,7 +10,7 @@ use genesis_mem_core::{frag::Ratio, stats::Snapshot};
 
 use crate::{
     SizeError,
-    driver::{Driver, DriverError, StreamId},
+    driver::{DefaultDriver, Driver, DriverError, StreamId},
     error::{AllocError, FreeError},
     heap::{Block, PoolId},
     options::Options,
@@ -29,7 +29,7 @@ use crate::{
 /// allocator.free(block)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct DeviceAllocator<D: Driver>(Arc<Shared<D>>);
+pub struct DeviceAllocator<D: Driver = DefaultDriver>(Arc<Shared<D>>);
 
 impl<D: Driver> Clone for DeviceAllocator<D> {
     fn clone(&self) -> Self {
@@ -148,11 +148,20 @@ impl<D: Driver> DeviceAllocator<D> {
         *slot = Some(Arc::new(callback));
     }
 
-    /// Maps at least `bytes` in one piece for `stream`, so that the first requests find it.
+    /// Holds at least `bytes` in one range for the default stream, so that the first requests
+    /// find it.
     ///
     /// # Errors
     /// As for [`alloc`](Self::alloc).
-    pub fn preallocate(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
+    pub fn preallocate(&self, bytes: u64) -> Result<(), AllocError> {
+        self.preallocate_on(bytes, StreamId::default())
+    }
+
+    /// The same for another stream.
+    ///
+    /// # Errors
+    /// As for [`alloc`](Self::alloc).
+    pub fn preallocate_on(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
         let block = self.alloc(bytes, stream)?;
         self.free(block).expect("a block just allocated is live");
         Ok(())

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 
 use crate::{
     DeviceAllocator,
-    driver::{DevicePtr, Driver, StreamId},
+    driver::{DefaultDriver, DevicePtr, Driver, StreamId},
     error::AllocError,
     heap::Block,
 };
@@ -14,7 +14,7 @@ use crate::{
 /// its stream.
 ///
 /// Dropping never panics and never waits. After the device is lost the memory is left alone.
-pub struct DeviceBuffer<T, D: Driver> {
+pub struct DeviceBuffer<T, D: Driver = DefaultDriver> {
     /// `None` only during the drop.
     pub(crate) block: Option<Block>,
     pub(crate) len: usize,

@@ -8,6 +8,15 @@ use std::fmt;
 
 pub use genesis_mem_core::backend::DevicePtr;
 
+/// The driver of allocators and buffers that name none: a GPU where the feature `cudarc` is on,
+/// and the simulated device otherwise.
+#[cfg(feature = "cudarc")]
+pub type DefaultDriver = crate::cudarc::CudarcDriver;
+/// The driver of allocators and buffers that name none: the simulated device, since the feature
+/// `cudarc` is off.
+#[cfg(not(feature = "cudarc"))]
+pub type DefaultDriver = crate::sim::SimDriver;
+
 /// A stream, by the driver's own handle. Zero is the default stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
