@@ -3,7 +3,8 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError},
+    ops::Deref,
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use genesis_mem_core::{frag::Ratio, stats::Snapshot};
@@ -15,6 +16,7 @@ use crate::{
     heap::{Block, PoolId},
     options::Options,
     parse_size,
+    pinned::Staging,
     pool::Counts,
     shared::Shared,
 };
@@ -29,7 +31,22 @@ use crate::{
 /// allocator.free(block)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct DeviceAllocator<D: Driver = DefaultDriver>(Arc<Shared<D>>);
+pub struct DeviceAllocator<D: Driver = DefaultDriver>(Arc<Handle<D>>);
+
+/// What handles on one allocator share: the pool, and page-locked memory for transfers.
+struct Handle<D: Driver> {
+    shared: Shared<D>,
+    staging: Staging<D>,
+}
+
+impl<D: Driver> Deref for Handle<D> {
+    type Target = Shared<D>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared<D> {
+        &self.shared
+    }
+}
 
 impl<D: Driver> Clone for DeviceAllocator<D> {
     fn clone(&self) -> Self {
@@ -52,7 +69,9 @@ impl<D: Driver> DeviceAllocator<D> {
     /// # Errors
     /// The device does not answer.
     pub fn with_driver(driver: D, options: Options) -> Result<Self, DriverError> {
-        Shared::new(driver, options).map(|shared| Self(Arc::new(shared)))
+        let staging = Staging::new(options.pinned_memory);
+        let shared = Shared::new(driver, options)?;
+        Ok(Self(Arc::new(Handle { shared, staging })))
     }
 
     /// Allocates `bytes` for use on `stream`. No driver call where a free block fits.
@@ -225,6 +244,25 @@ impl<D: Driver> DeviceAllocator<D> {
     /// The driver below.
     pub fn driver(&self) -> &D {
         &self.0.driver
+    }
+
+    /// The same, to share.
+    pub(crate) fn shared_driver(&self) -> Arc<D> {
+        Arc::clone(&self.0.driver)
+    }
+
+    /// What it was built from.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(crate) fn staging(&self) -> &Staging<D> {
+        &self.0.staging
+    }
+
+    /// Whether transfers go through page-locked memory.
+    pub(crate) fn stages(&self) -> bool {
+        self.0.staging.enabled.load(Ordering::Relaxed)
     }
 
     /// Physical memory held now, bytes.

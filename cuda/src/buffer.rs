@@ -100,7 +100,7 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     }
 }
 
-fn bytes_of<T>(len: usize) -> Result<u64, AllocError> {
+pub(crate) fn bytes_of<T>(len: usize) -> Result<u64, AllocError> {
     let bytes = len.checked_mul(size_of::<T>()).map(|bytes| bytes as u64);
     let largest_bytes = u64::MAX >> 1;
     bytes.ok_or(AllocError::TooLarge { requested_bytes: u64::MAX, largest_bytes })

@@ -20,7 +20,7 @@ use std::sync::{MutexGuard, atomic::Ordering};
 
 use crate::{
     arena::QUANTUM_BYTES,
-    driver::{Driver, DriverError},
+    driver::{Driver, DriverError, MemoryKind},
     heap::{Block, Heap, PoolId},
     pool::Pool,
     shared::Shared,
@@ -199,6 +199,9 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         heap: &Heap,
     ) -> Result<usize, DriverError> {
+        if self.driver.memory_kind() == MemoryKind::PinnedHost {
+            return Ok(0);
+        }
         let mut arena = heap.arena.lock();
         let in_batches = pool.batches.iter().flat_map(|batch| &batch.nodes);
         let in_batches = in_batches.filter(|(home, ..)| *home == heap.index);

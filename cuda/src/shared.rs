@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -21,14 +21,14 @@ use crate::{
 
 /// Called when a request cannot be served, with the bytes asked for. Returns whether it made
 /// memory free, so that the request is worth another try.
-pub(crate) type OomCallback = std::sync::Arc<dyn Fn(u64) -> bool + Send + Sync>;
+pub(crate) type OomCallback = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 /// Tells blocks of different allocators apart.
 static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 
 /// See the module.
 pub(crate) struct Shared<D: Driver> {
-    pub(crate) driver: D,
+    pub(crate) driver: Arc<D>,
     pub(crate) options: Options,
     pub(crate) granule_bytes: u64,
     pub(crate) device_bytes: u64,
@@ -61,7 +61,7 @@ impl<D: Driver> Shared<D> {
             apart: AtomicBool::new(plain),
             plain,
             oom: Mutex::new(None),
-            driver,
+            driver: Arc::new(driver),
             options,
         })
     }
@@ -232,6 +232,7 @@ impl<D: Driver> Shared<D> {
         let snapshot = self.snapshot();
         let device_free_bytes = self.driver.memory_info().map_or(0, |info| info.free_bytes);
         AllocError::OutOfMemory(Box::new(OutOfMemory {
+            kind: self.driver.memory_kind(),
             requested_bytes,
             limit_bytes: snapshot.limit_bytes,
             device_bytes: self.device_bytes,
@@ -241,6 +242,14 @@ impl<D: Driver> Shared<D> {
             largest_free_bytes: snapshot.largest_free_bytes,
             snapshot,
         }))
+    }
+
+    /// Records fences for what was freed, if nobody is busy with the pool: whoever is will do so.
+    pub(crate) fn settle_now(&self) {
+        if let Ok(mut pool) = self.pool.try_lock() {
+            // A failure leaves it for the next time.
+            let _ = self.settle(&mut pool);
+        }
     }
 
     /// Takes a block back.

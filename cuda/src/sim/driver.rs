@@ -1,4 +1,5 @@
 //! The driver's calls on the simulated device.
+#![forbid(unsafe_code)]
 
 use super::{
     SimDriver, SimFence,
@@ -169,9 +170,10 @@ impl Driver for SimDriver {
 
     fn unregister_host(&self, address: usize) -> DriverResult<()> {
         let mut sim = self.enter(DriverCall::UnregisterHost)?;
-        if sim.registered.remove(&address).is_none() {
+        let Some(bytes) = sim.registered.remove(&address) else {
             return Err(sim.bad(DriverCall::UnregisterHost, address as u64, 0));
-        }
+        };
+        sim.check_host(&(address..address + bytes));
         Ok(())
     }
 }
