@@ -106,8 +106,8 @@ impl<D: Driver> DeviceAllocator<D> {
         self.0.free(block)
     }
 
-    /// Makes a block larger or smaller where it is, if the addresses behind it are free and
-    /// mapped. Otherwise nothing changes.
+    /// Makes a block larger or smaller where it is: into free memory behind it, and into more that
+    /// is mapped there where nothing else lies behind it. Otherwise nothing changes.
     pub fn resize_in_place(&self, block: &mut Block, bytes: u64) -> bool {
         self.0.extend(block, bytes)
     }

@@ -56,8 +56,14 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     }
 
     /// Bytes of all values.
-    pub fn bytes(&self) -> u64 {
-        self.block.as_ref().map_or(0, Block::bytes)
+    pub const fn bytes(&self) -> u64 {
+        (self.len * size_of::<T>()) as u64
+    }
+
+    /// How many values the block has room for.
+    pub(crate) fn room(&self) -> usize {
+        let bytes = self.block.as_ref().map_or(0, Block::bytes) as usize;
+        bytes.checked_div(size_of::<T>()).unwrap_or(usize::MAX)
     }
 
     /// The stream in whose order the buffer is freed.
@@ -77,8 +83,8 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
         }
     }
 
-    /// Makes room for `len` values in all without moving, where the addresses behind are free.
-    /// Returns whether there is.
+    /// Makes room for `len` values in all without moving: into free memory behind the buffer, and
+    /// into more that is mapped there where nothing else lies behind it. Returns whether there is.
     ///
     /// # Errors
     /// The size does not fit into 64 bits.

@@ -80,8 +80,18 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     /// `source` is longer than the buffer, or the driver refuses; the buffer may be written in
     /// part then.
     pub fn copy_from_host(&mut self, source: &[T]) -> Result<(), CopyError> {
-        let stream = self.begin_copy(source.len())?;
-        let (to, bytes) = (self.ptr(), bytemuck::cast_slice(source));
+        if source.len() > self.len {
+            return Err(CopyError::TooLong { len: source.len(), room: self.len });
+        }
+        self.write(0, source)
+    }
+
+    /// Copies `source` to the values from `first` on, within the room that there is.
+    pub(crate) fn write(&mut self, first: usize, source: &[T]) -> Result<(), CopyError> {
+        let room = self.room().saturating_sub(first);
+        let stream = self.begin(source.len(), room)?;
+        let to = DevicePtr(self.ptr().0 + (first * size_of::<T>()) as u64);
+        let bytes = bytemuck::cast_slice(source);
         match self.allocator.staging_buffers(bytes.len(), stream)? {
             Some(pieces) => Ok(send(&self.allocator, stream, to, bytes, pieces)?),
             None => Ok(send_straight(&self.allocator, stream, to, bytes)?),
@@ -94,7 +104,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     /// # Errors
     /// `target` is longer than the buffer, or the driver refuses; it may be written in part then.
     pub fn copy_to_host(&self, target: &mut [T]) -> Result<(), CopyError> {
-        let stream = self.begin_copy(target.len())?;
+        let stream = self.begin(target.len(), self.len)?;
         let (from, bytes) = (self.ptr(), bytemuck::cast_slice_mut(target));
         let pieces = match bytes.len() {
             0..=STRAIGHT_BYTES => None,
@@ -112,7 +122,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     /// `source` is longer than the buffer, there are too many streams to tell apart, or the
     /// driver refuses.
     pub fn copy_from_pinned(&mut self, source: &mut PinnedBuffer<T, D>) -> Result<(), CopyError> {
-        let stream = self.begin_copy(source.len())?;
+        let stream = self.begin(source.len(), self.len)?;
         let (to, from) = (self.ptr(), source.as_ptr().cast());
         source.mark(stream)?;
         // SAFETY: both hold as many bytes. The device's are this buffer's in the order of its
@@ -128,7 +138,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     /// `target` is longer than the buffer, there are too many streams to tell apart, or the
     /// driver refuses.
     pub fn copy_to_pinned(&self, target: &mut PinnedBuffer<T, D>) -> Result<(), CopyError> {
-        let stream = self.begin_copy(target.len())?;
+        let stream = self.begin(target.len(), self.len)?;
         target.mark(stream)?;
         let (to, bytes) = (target.as_mut_ptr().cast(), target.bytes());
         // SAFETY: both hold as many bytes. The device's are this buffer's in the order of its
@@ -166,9 +176,9 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     }
 
     /// Checks the length, and sees to it that the stream comes after uses on others.
-    fn begin_copy(&self, len: usize) -> Result<StreamId, CopyError> {
-        if len > self.len {
-            return Err(CopyError::TooLong { len, room: self.len });
+    fn begin(&self, len: usize, room: usize) -> Result<StreamId, CopyError> {
+        if len > room {
+            return Err(CopyError::TooLong { len, room });
         }
         let stream = self.stream_id();
         self.driver().end_of_use(stream, &self.uses);

@@ -77,6 +77,17 @@ impl<D: Driver> Shared<D> {
         request: Request<'_>,
         budget: u64,
     ) -> Result<Option<Block>, DriverError> {
+        let gathered = self.gather_behind(pool, request, budget)?;
+        Ok(if gathered { self.fit(request) } else { None })
+    }
+
+    /// The same, where the memory is wanted just there. Returns whether there was enough.
+    pub(crate) fn gather_behind(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+        budget: u64,
+    ) -> Result<bool, DriverError> {
         let heap = request.heap;
         let capacity = self.capacity(pool)?;
         let fresh;
@@ -96,7 +107,7 @@ impl<D: Driver> Shared<D> {
             let affordable = budget.min(capacity).saturating_sub(pool.reserved_bytes);
             fresh = affordable.min(want).max(lacking);
             if pool.reserved_bytes + fresh > capacity {
-                return Ok(None);
+                return Ok(false);
             }
             let pieces = choose(movable, want - fresh, heap.index);
             moved = self.set_aside(pool, heap, &mut arenas, pieces)?;
@@ -105,7 +116,7 @@ impl<D: Driver> Shared<D> {
         if fresh > 0 {
             self.grow(pool, request, fresh, 0)?;
         }
-        Ok(self.fit(request))
+        Ok(true)
     }
 
     /// Maps each piece at the window set aside for it, and makes it usable there. Pieces that

@@ -130,7 +130,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Bytes that reserved memory may reach before free memory is gathered instead.
-    fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
+    pub(crate) fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
         let (mut live, mut peak, mut active) = (request.bytes, 0, request.heap.bit);
         for heap in self.heaps() {
             let arena = heap.arena.lock();
@@ -163,7 +163,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// New memory that the request needs behind the last free node.
-    fn want_bytes(&self, request: Request<'_>) -> u64 {
+    pub(crate) fn want_bytes(&self, request: Request<'_>) -> u64 {
         let arena = request.heap.arena.lock();
         let at_hand = arena.free_tail().map_or(0, |node| arena.node(node).len);
         (u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES)

@@ -32,7 +32,7 @@ pub(crate) struct Shared<D: Driver> {
     pub(crate) options: Options,
     pub(crate) granule_bytes: u64,
     pub(crate) device_bytes: u64,
-    owner: u32,
+    pub(crate) owner: u32,
     heaps: Box<[OnceLock<Heap>; MAX_HEAPS]>,
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
@@ -271,21 +271,6 @@ impl<D: Driver> Shared<D> {
             others => arena.free_pending(block.node, others),
         };
         Ok(())
-    }
-
-    /// Whether the block could be made to hold `bytes` where it is.
-    pub(crate) fn extend(&self, block: &mut Block, bytes: u64) -> bool {
-        let heap = self.heap_at(u32::from(block.home));
-        let Ok(len) = u32::try_from(bytes.max(1).div_ceil(QUANTUM_BYTES)) else { return false };
-        // What lies behind a borrowed block is in another stream's order.
-        if block.home != block.user || block.owner != self.owner {
-            return false;
-        }
-        let extended = heap.arena.lock().extend(block.node, len, bytes);
-        if extended {
-            block.bytes = bytes;
-        }
-        extended
     }
 }
 

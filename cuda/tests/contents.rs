@@ -4,7 +4,9 @@ mod common;
 mod lagging;
 
 use common::{Random, stream};
-use genesis_mem_cuda::{Builder, DeviceAllocator, DeviceBuffer, Options, PinnedBuffer, PinnedPool};
+use genesis_mem_cuda::{
+    Builder, DeviceAllocator, DeviceBuffer, DeviceVec, Options, PinnedBuffer, PinnedPool,
+};
 use lagging::Lagging;
 
 const MIB: usize = 1 << 20;
@@ -102,4 +104,26 @@ fn slices_wait_for_copies() {
     other.copy_from_pinned(&mut host).unwrap();
     host.as_mut_slice().fill(0);
     assert_eq!(other.to_vec().unwrap(), values, "the copy came first");
+}
+
+#[test]
+fn a_vector_keeps_its_values_as_it_grows() {
+    for (lag, staged) in [(0, false), (3, true), (u64::MAX, true)] {
+        let allocator = allocator(lag);
+        allocator.enable_pinned_memory(staged);
+        let mut random = Random(9);
+        let mut vectors: Vec<_> = (0..3)
+            .map(|on| (DeviceVec::<u32, _>::new(&allocator, &stream(on)).unwrap(), vec![]))
+            .collect();
+        for round in 0..120 {
+            let (vector, expected) = &mut vectors[random.below(3) as usize];
+            let more = pattern(random.size(15) as usize, round);
+            vector.extend_from_slice(&more).unwrap();
+            expected.extend(more);
+        }
+        for (vector, expected) in &vectors {
+            assert!(vector.to_vec().unwrap() == *expected, "lag {lag}");
+        }
+        allocator.assert_valid();
+    }
 }

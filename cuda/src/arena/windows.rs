@@ -175,6 +175,11 @@ impl Arena {
         (free(prev), free(next))
     }
 
+    /// Whether nothing but free space lies behind `node`.
+    pub(crate) fn is_last_block(&self, node: u32) -> bool {
+        node == self.last || self.free_tail().is_some_and(|tail| self.node(node).next == tail)
+    }
+
     /// The free node that ends the space in use.
     pub(crate) fn free_tail(&self) -> Option<u32> {
         (self.last != NONE && self.node(self.last).state == State::Free).then_some(self.last)
