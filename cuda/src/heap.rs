@@ -68,7 +68,7 @@ impl Heap {
     pub(crate) fn address(&self, start: u32) -> DevicePtr {
         match &self.table {
             None => DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES),
-            Some(table) => table.lock().address(start),
+            Some(table) => address_in(table, start),
         }
     }
 
@@ -77,9 +77,23 @@ impl Heap {
     pub(crate) fn position(&self, address: DevicePtr) -> Option<u32> {
         match &self.table {
             None => Some(((address.0 - self.base.0) / QUANTUM_BYTES) as u32),
-            Some(table) => table.lock().position(address),
+            Some(table) => position_in(table, address),
         }
     }
+}
+
+/// Apart, so that the ordinary path stays small.
+#[cold]
+#[inline(never)]
+fn address_in(table: &Lock<Table>, start: u32) -> DevicePtr {
+    table.lock().address(start)
+}
+
+/// As above.
+#[cold]
+#[inline(never)]
+fn position_in(table: &Lock<Table>, address: DevicePtr) -> Option<u32> {
+    table.lock().position(address)
 }
 
 /// A piece of device memory: where it is, and what the allocator needs to take it back at once.
