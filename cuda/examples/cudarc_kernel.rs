@@ -2,7 +2,7 @@
 use std::{error::Error, sync::Arc};
 
 use cudarc::driver::{CudaModule, LaunchConfig, PushKernelArg};
-use genesis_mem_cuda::{DeviceAllocator, DeviceBuffer, cudarc::CudarcDriver};
+use genesis_mem_cuda::{DeviceAllocator, DeviceBuffer};
 
 /// `data[i] *= 2` for `i < n`, as PTX that every GPU since 2014 can run.
 const DOUBLE: &str = r"
@@ -33,8 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stream = context.new_stream()?;
     let numbers: Vec<f32> = (0..1000).map(|i| i as f32).collect();
 
-    let mut buffer: DeviceBuffer<f32, CudarcDriver> =
-        DeviceBuffer::new(&allocator, numbers.len(), &stream)?;
+    let mut buffer = DeviceBuffer::<f32>::new(&allocator, numbers.len(), &stream)?;
     stream.memcpy_htod(&numbers, &mut buffer)?;
 
     let module: Arc<CudaModule> = context.load_module(DOUBLE.into())?;

@@ -3,18 +3,20 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError},
+    ops::Deref,
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use genesis_mem_core::{frag::Ratio, stats::Snapshot};
 
 use crate::{
     SizeError,
-    driver::{Driver, DriverError, StreamId},
+    driver::{DefaultDriver, Driver, DriverError, StreamId},
     error::{AllocError, FreeError},
     heap::{Block, PoolId},
     options::Options,
     parse_size,
+    pinned::Staging,
     pool::Counts,
     shared::Shared,
 };
@@ -29,7 +31,22 @@ use crate::{
 /// allocator.free(block)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct DeviceAllocator<D: Driver>(Arc<Shared<D>>);
+pub struct DeviceAllocator<D: Driver = DefaultDriver>(Arc<Handle<D>>);
+
+/// What handles on one allocator share: the pool, and page-locked memory for transfers.
+struct Handle<D: Driver> {
+    shared: Shared<D>,
+    staging: Staging<D>,
+}
+
+impl<D: Driver> Deref for Handle<D> {
+    type Target = Shared<D>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared<D> {
+        &self.shared
+    }
+}
 
 impl<D: Driver> Clone for DeviceAllocator<D> {
     fn clone(&self) -> Self {
@@ -52,7 +69,9 @@ impl<D: Driver> DeviceAllocator<D> {
     /// # Errors
     /// The device does not answer.
     pub fn with_driver(driver: D, options: Options) -> Result<Self, DriverError> {
-        Shared::new(driver, options).map(|shared| Self(Arc::new(shared)))
+        let staging = Staging::new(options.pinned_memory);
+        let shared = Shared::new(driver, options)?;
+        Ok(Self(Arc::new(Handle { shared, staging })))
     }
 
     /// Allocates `bytes` for use on `stream`. No driver call where a free block fits.
@@ -87,8 +106,8 @@ impl<D: Driver> DeviceAllocator<D> {
         self.0.free(block)
     }
 
-    /// Makes a block larger or smaller where it is, if the addresses behind it are free and
-    /// mapped. Otherwise nothing changes.
+    /// Makes a block larger or smaller where it is: into free memory behind it, and into more that
+    /// is mapped there where nothing else lies behind it. Otherwise nothing changes.
     pub fn resize_in_place(&self, block: &mut Block, bytes: u64) -> bool {
         self.0.extend(block, bytes)
     }
@@ -148,11 +167,20 @@ impl<D: Driver> DeviceAllocator<D> {
         *slot = Some(Arc::new(callback));
     }
 
-    /// Maps at least `bytes` in one piece for `stream`, so that the first requests find it.
+    /// Holds at least `bytes` in one range for the default stream, so that the first requests
+    /// find it.
     ///
     /// # Errors
     /// As for [`alloc`](Self::alloc).
-    pub fn preallocate(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
+    pub fn preallocate(&self, bytes: u64) -> Result<(), AllocError> {
+        self.preallocate_on(bytes, StreamId::default())
+    }
+
+    /// The same for another stream.
+    ///
+    /// # Errors
+    /// As for [`alloc`](Self::alloc).
+    pub fn preallocate_on(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
         let block = self.alloc(bytes, stream)?;
         self.free(block).expect("a block just allocated is live");
         Ok(())
@@ -168,7 +196,8 @@ impl<D: Driver> DeviceAllocator<D> {
 
     /// Takes back what other streams are through with, and gives the device what nobody has
     /// asked for in a while and what the cache holds beyond its size; returns the bytes given
-    /// back. Never waits.
+    /// back. Never waits, but for what the driver itself waits for in a plain free on a device
+    /// without virtual memory management.
     ///
     /// # Errors
     /// The device does not answer.
@@ -215,6 +244,25 @@ impl<D: Driver> DeviceAllocator<D> {
     /// The driver below.
     pub fn driver(&self) -> &D {
         &self.0.driver
+    }
+
+    /// The same, to share.
+    pub(crate) fn shared_driver(&self) -> Arc<D> {
+        Arc::clone(&self.0.driver)
+    }
+
+    /// What it was built from.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(crate) fn staging(&self) -> &Staging<D> {
+        &self.0.staging
+    }
+
+    /// Whether transfers go through page-locked memory.
+    pub(crate) fn stages(&self) -> bool {
+        self.0.staging.enabled.load(Ordering::Relaxed)
     }
 
     /// Physical memory held now, bytes.

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 
 use crate::{
     DeviceAllocator,
-    driver::{DevicePtr, Driver, StreamId},
+    driver::{DefaultDriver, DevicePtr, Driver, StreamId},
     error::AllocError,
     heap::Block,
 };
@@ -14,7 +14,7 @@ use crate::{
 /// its stream.
 ///
 /// Dropping never panics and never waits. After the device is lost the memory is left alone.
-pub struct DeviceBuffer<T, D: Driver> {
+pub struct DeviceBuffer<T, D: Driver = DefaultDriver> {
     /// `None` only during the drop.
     pub(crate) block: Option<Block>,
     pub(crate) len: usize,
@@ -56,8 +56,14 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     }
 
     /// Bytes of all values.
-    pub fn bytes(&self) -> u64 {
-        self.block.as_ref().map_or(0, Block::bytes)
+    pub const fn bytes(&self) -> u64 {
+        (self.len * size_of::<T>()) as u64
+    }
+
+    /// How many values the block has room for.
+    pub(crate) fn room(&self) -> usize {
+        let bytes = self.block.as_ref().map_or(0, Block::bytes) as usize;
+        bytes.checked_div(size_of::<T>()).unwrap_or(usize::MAX)
     }
 
     /// The stream in whose order the buffer is freed.
@@ -77,8 +83,8 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
         }
     }
 
-    /// Makes room for `len` values in all without moving, where the addresses behind are free.
-    /// Returns whether there is.
+    /// Makes room for `len` values in all without moving: into free memory behind the buffer, and
+    /// into more that is mapped there where nothing else lies behind it. Returns whether there is.
     ///
     /// # Errors
     /// The size does not fit into 64 bits.
@@ -100,7 +106,7 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     }
 }
 
-fn bytes_of<T>(len: usize) -> Result<u64, AllocError> {
+pub(crate) fn bytes_of<T>(len: usize) -> Result<u64, AllocError> {
     let bytes = len.checked_mul(size_of::<T>()).map(|bytes| bytes as u64);
     let largest_bytes = u64::MAX >> 1;
     bytes.ok_or(AllocError::TooLarge { requested_bytes: u64::MAX, largest_bytes })

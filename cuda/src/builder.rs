@@ -55,6 +55,13 @@ impl Builder {
         self
     }
 
+    /// Whether transfers go through page-locked host memory; see
+    /// [`DeviceAllocator::enable_pinned_memory`].
+    pub fn enable_pinned_memory(mut self, enabled: bool) -> Self {
+        self.0.pinned_memory = enabled;
+        self
+    }
+
     /// All options at once.
     pub fn options(mut self, options: Options) -> Self {
         self.0 = options;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::{
     arena::QUANTUM_BYTES,
     bins::NONE,
-    driver::{Driver, DriverError, PhysicalId},
+    driver::{DevicePtr, Driver, DriverError, PhysicalId},
     heap::{Heap, PoolId},
     pool::{Place, Pool},
     shared::Shared,
@@ -62,7 +62,15 @@ impl<D: Driver> Shared<D> {
 
     /// Unmaps a piece everywhere and gives it back; it is a hole at all its addresses. If it
     /// cannot be unmapped it is free again at the address that is left last.
-    fn release_piece(&self, pool: &mut Pool<D>, memory: u32) -> Result<u64, DriverError> {
+    pub(crate) fn release_piece(
+        &self,
+        pool: &mut Pool<D>,
+        memory: u32,
+    ) -> Result<u64, DriverError> {
+        if self.plain {
+            let bytes = pool.memory(memory).bytes();
+            return self.free_piece(pool, memory).map(|()| bytes);
+        }
         let piece = pool.memory_mut(memory);
         let (bytes, len, first) = (piece.bytes(), piece.len, piece.places[0]);
         piece.assign(0..len, first);
@@ -108,9 +116,13 @@ impl<D: Driver> Shared<D> {
         pool: &mut Pool<D>,
         id: PoolId,
     ) -> Result<u64, DriverError> {
+        // Once more: what has been settled since is out of use now, and what other threads free
+        // meanwhile is not.
+        self.synchronize(pool)?;
+        let out_of_use = out_of_use(pool);
         let mut released = 0;
         for heap in self.heaps().filter(|heap| heap.pool == id) {
-            released += self.release_free(pool, heap, u64::MAX, |_, _| true)?;
+            released += self.release_free(pool, heap, u64::MAX, &out_of_use)?;
         }
         Ok(released)
     }
@@ -144,6 +156,9 @@ impl<D: Driver> Shared<D> {
     /// Moves each heap's wholly free pieces behind its last block, into one free range.
     pub(crate) fn compact(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         self.settle(pool)?;
+        if self.plain {
+            return Ok(());
+        }
         for heap in self.heaps() {
             self.gather_own(pool, heap)?;
         }
@@ -182,6 +197,13 @@ impl<D: Driver> Shared<D> {
         if self.synchronize(&mut pool).or_else(|_| self.synchronize(&mut pool)).is_err() {
             return;
         }
+        if self.plain {
+            for piece in std::mem::take(&mut pool.memories).into_iter().flatten() {
+                let free = || self.driver.free(DevicePtr(piece.id.0));
+                let _ = free().or_else(|_| free());
+            }
+            return;
+        }
         for piece in std::mem::take(&mut pool.memories).into_iter().flatten() {
             for place in &piece.places {
                 let heap = self.heap_at(place.heap);
@@ -200,4 +222,10 @@ impl<D: Driver> Shared<D> {
             let _ = unreserve().or_else(|_| unreserve());
         }
     }
+}
+
+/// Whether a heap's stream is known to be through with what was freed up to a stamp.
+fn out_of_use<D: Driver>(pool: &Pool<D>) -> impl Fn(&Heap, u32) -> bool + use<D> {
+    let passed: Vec<u32> = pool.progress.iter().map(|progress| progress.passed).collect();
+    move |heap, stamp| passed[heap.index as usize].wrapping_sub(stamp) as i32 >= 0
 }

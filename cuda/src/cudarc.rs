@@ -1,10 +1,11 @@
-//! The driver on a GPU, through cudarc; the only file that names its `sys`.
+//! The driver on a GPU, through cudarc; with `transfer` the only file that names its `sys`.
 //!
 //! cudarc binds each function of `libcuda` at its first call, and panics where the library or the
 //! function is missing. [`CudarcDriver::new`] therefore looks for all of them first, and answers
 //! with [`DriverError::NoDriver`].
 
 mod buffer;
+mod transfer;
 
 use std::{
     collections::HashMap,
@@ -83,7 +84,7 @@ const READ_WRITE: c_int = 3;
 const PORTABLE: u32 = 1;
 
 /// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 30] = [
     "cuInit",
     "cuDeviceGetCount",
     "cuDeviceGet",
@@ -110,6 +111,10 @@ const FUNCTIONS: [&str; 26] = [
     "cuCtxGetCurrent",
     "cuDeviceGetAttribute",
     "cuDevicePrimaryCtxRetain",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuEventSynchronize",
 ];
 
 /// Names under which the driver library is installed, as cudarc looks for them.

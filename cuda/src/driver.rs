@@ -6,7 +6,17 @@
 
 use std::fmt;
 
+pub use crate::transfer::Transfer;
 pub use genesis_mem_core::backend::DevicePtr;
+
+/// The driver of allocators and buffers that name none: a GPU where the feature `cudarc` is on,
+/// and the simulated device otherwise.
+#[cfg(feature = "cudarc")]
+pub type DefaultDriver = crate::cudarc::CudarcDriver;
+/// The driver of allocators and buffers that name none: the simulated device, since the feature
+/// `cudarc` is off.
+#[cfg(not(feature = "cudarc"))]
+pub type DefaultDriver = crate::sim::SimDriver;
 
 /// A stream, by the driver's own handle. Zero is the default stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +35,18 @@ pub struct MemoryInfo {
     pub free_bytes: u64,
     /// Bytes in all.
     pub total_bytes: u64,
+}
+
+/// Whose memory a driver hands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemoryKind {
+    /// The device's, used in the order of streams alone.
+    #[default]
+    Device,
+    /// The host's, page-locked. The CPU uses it too, in no stream's order: a block that streams
+    /// use is free only once the CPU has seen them pass.
+    PinnedHost,
 }
 
 /// A call to the driver, for messages and for counting.
@@ -226,6 +248,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Called before a [`DeviceBuffer`](crate::DeviceBuffer) gives its block back, with what its
     /// uses on other streams have left behind: makes `stream` come after them.
     fn end_of_use(&self, stream: StreamId, uses: &Self::Uses);
+
+    /// Whose memory this is.
+    fn memory_kind(&self) -> MemoryKind {
+        MemoryKind::Device
+    }
 
     /// The unit of physical memory, bytes, a power of two.
     fn granularity_bytes(&self) -> u64;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use genesis_mem_core::stats::Snapshot;
 
-use crate::driver::{DevicePtr, DriverError};
+use crate::driver::{DevicePtr, DriverError, MemoryKind};
 
 /// A request that cannot be served.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub enum AllocError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OutOfMemory {
+    /// Whose memory it is; what is said of a device below is the host's then.
+    pub kind: MemoryKind,
     /// Bytes asked for.
     pub requested_bytes: u64,
     /// The limit on reserved memory, bytes.
@@ -74,10 +76,14 @@ impl fmt::Display for OutOfMemory {
             .device_bytes
             .saturating_sub(self.device_free_bytes)
             .saturating_sub(self.reserved_bytes);
+        let (memory, owner) = match self.kind {
+            MemoryKind::Device => ("device", "device"),
+            MemoryKind::PinnedHost => ("page-locked", "host"),
+        };
         write!(
             f,
-            "out of device memory: {} bytes requested; {} live in {} reserved of a limit of {}, \
-             largest free block {}; of the device's {} bytes {} are free and {} are held by others",
+            "out of {memory} memory: {} bytes requested; {} live in {} reserved of a limit of {}, \
+             largest free block {}; of the {owner}'s {} bytes {} are free and {} are held by others",
             self.requested_bytes,
             self.allocated_bytes,
             self.reserved_bytes,
@@ -87,7 +93,13 @@ impl fmt::Display for OutOfMemory {
             self.device_free_bytes,
             others
         )?;
-        if self.requested_bytes <= self.limit_bytes.saturating_sub(self.allocated_bytes) {
+        let room_bytes = self.limit_bytes.saturating_sub(self.reserved_bytes);
+        if self.kind == MemoryKind::PinnedHost && self.requested_bytes <= room_bytes {
+            f.write_str(
+                "; the system or the driver refuses to lock more: look at the memory limit of the \
+                 container or session, `ulimit -l` and `ulimit -v`, or drop some buffers",
+            )
+        } else if self.requested_bytes <= self.limit_bytes.saturating_sub(self.allocated_bytes) {
             f.write_str("; live blocks are scattered: free some, or allocate the large ones first")
         } else {
             f.write_str("; free some blocks or raise the limit")

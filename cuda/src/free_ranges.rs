@@ -62,7 +62,7 @@ pub(crate) struct Free {
     /// When a part of that node was last freed, by its arena's clock.
     pub(crate) stamp: u32,
     /// Streams that may still use it.
-    waits: u64,
+    pub(crate) waits: u64,
 }
 
 /// Free parts, in order of their piece and of their place in it.

@@ -66,6 +66,17 @@ impl<D: Driver> Shared<D> {
         request: Request<'_>,
         budget: u64,
     ) -> Result<Option<Block>, DriverError> {
+        let gathered = self.gather_behind(pool, request, budget)?;
+        Ok(if gathered { self.fit(request) } else { None })
+    }
+
+    /// The same, where the memory is wanted just there. Returns whether there was enough.
+    pub(crate) fn gather_behind(
+        &self,
+        pool: &mut Pool<D>,
+        request: Request<'_>,
+        budget: u64,
+    ) -> Result<bool, DriverError> {
         let heap = request.heap;
         let capacity = self.capacity(pool)?;
         let (fresh_bytes, moved);
@@ -75,7 +86,7 @@ impl<D: Driver> Shared<D> {
             let room = |bytes: u64| bytes.saturating_sub(pool.reserved_bytes);
             let planner = Planner::new(pool, &arenas, &free, request.len);
             let plan = planner.plan(room(budget.min(capacity)), room(capacity), self.granule_bytes);
-            let Some(plan) = plan else { return Ok(None) };
+            let Some(plan) = plan else { return Ok(false) };
             fresh_bytes = plan.fresh_bytes;
             moved = self.set_aside(pool, heap, &mut arenas, &free, plan.pieces)?;
         }
@@ -83,7 +94,7 @@ impl<D: Driver> Shared<D> {
         if fresh_bytes > 0 {
             self.grow(pool, request, fresh_bytes, 0)?;
         }
-        Ok(self.fit(request))
+        Ok(true)
     }
 
     /// Moves all wholly free pieces of `heap` behind its last block, unless they are one free

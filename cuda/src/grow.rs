@@ -66,6 +66,7 @@ impl<D: Driver> Shared<D> {
             return Err(error);
         }
         pool.counts.maps += 1;
+        pool.counts.creates += 1;
         let memory = pool.insert(id, len);
         let mut arena = heap.arena.lock();
         let window = arena.append(len, memory);

@@ -8,6 +8,7 @@ use genesis_mem_core::sync::Lock;
 use crate::{
     arena::{Arena, QUANTUM_BYTES},
     driver::{DevicePtr, StreamId},
+    plain::Table,
 };
 
 /// Which group of blocks a block belongs to. Memory never moves between pools.
@@ -52,6 +53,8 @@ pub(crate) struct Heap {
     pub(crate) bit: u64,
     /// The first address of the arena.
     pub(crate) base: DevicePtr,
+    /// Where the pieces are, on a device without virtual memory management.
+    pub(crate) table: Option<Box<Lock<Table>>>,
     /// How far the arena may grow, quanta.
     pub(crate) span: u32,
     /// Whether its addresses are used up: another heap takes over, which borrows from this one.
@@ -63,8 +66,34 @@ impl Heap {
     /// The address of a position in the arena.
     #[inline]
     pub(crate) fn address(&self, start: u32) -> DevicePtr {
-        DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES)
+        match &self.table {
+            None => DevicePtr(self.base.0 + u64::from(start) * QUANTUM_BYTES),
+            Some(table) => address_in(table, start),
+        }
     }
+
+    /// The position of an address in the arena.
+    #[inline]
+    pub(crate) fn position(&self, address: DevicePtr) -> Option<u32> {
+        match &self.table {
+            None => Some(((address.0 - self.base.0) / QUANTUM_BYTES) as u32),
+            Some(table) => position_in(table, address),
+        }
+    }
+}
+
+/// Apart, so that the ordinary path stays small.
+#[cold]
+#[inline(never)]
+fn address_in(table: &Lock<Table>, start: u32) -> DevicePtr {
+    table.lock().address(start)
+}
+
+/// As above.
+#[cold]
+#[inline(never)]
+fn position_in(table: &Lock<Table>, address: DevicePtr) -> Option<u32> {
+    table.lock().position(address)
 }
 
 /// A piece of device memory: where it is, and what the allocator needs to take it back at once.

@@ -10,6 +10,8 @@
 //! 7. The same once more, after every other stream has been made to wait for those that still use
 //!    its blocks; and at the very last after the CPU has waited for the device.
 //!
+//! A device without virtual memory management has a shorter one, in `plain.rs`.
+//!
 //! Arena locks are held for arithmetic and for fences, which never block; never while memory is
 //! created, mapped or waited for on the CPU.
 #![forbid(unsafe_code)]
@@ -18,7 +20,7 @@ use std::sync::{MutexGuard, atomic::Ordering};
 
 use crate::{
     arena::QUANTUM_BYTES,
-    driver::{Driver, DriverError},
+    driver::{Driver, DriverError, MemoryKind},
     heap::{Block, Heap, PoolId},
     pool::Pool,
     shared::Shared,
@@ -62,7 +64,11 @@ impl<D: Driver> Shared<D> {
         if request.heap.pool != PoolId::default() {
             self.release_all_free(pool, PoolId::default()).map_err(Some)?;
         }
-        match self.climb(pool, request) {
+        let climbed = match self.climb(pool, request) {
+            Ok(None) if self.plain => self.climb_last(pool, request),
+            climbed => climbed,
+        };
+        match climbed {
             Ok(Some(block)) => Ok(block),
             Ok(None) => Err(None),
             Err(error) => Err(Some(error)),
@@ -79,6 +85,9 @@ impl<D: Driver> Shared<D> {
             return Ok(Some(block));
         }
         let budget = self.budget(pool, request);
+        if self.plain {
+            return self.climb_plain(pool, request, budget);
+        }
         let affordable = pool.reserved_bytes + self.want_bytes(request) <= budget;
         // How far other streams are matters only where their memory may be taken.
         if pool.streams.len() > 1 && (!affordable || request.heap.arena.lock().has_holes()) {
@@ -121,7 +130,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Bytes that reserved memory may reach before free memory is gathered instead.
-    fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
+    pub(crate) fn budget(&self, pool: &mut Pool<D>, request: Request<'_>) -> u64 {
         let (mut live, mut peak, mut active) = (request.bytes, 0, request.heap.bit);
         for heap in self.heaps() {
             let arena = heap.arena.lock();
@@ -154,7 +163,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// New memory that the request needs behind the last free node.
-    fn want_bytes(&self, request: Request<'_>) -> u64 {
+    pub(crate) fn want_bytes(&self, request: Request<'_>) -> u64 {
         let arena = request.heap.arena.lock();
         let at_hand = arena.free_tail().map_or(0, |node| arena.node(node).len);
         (u64::from(request.len.saturating_sub(at_hand)) * QUANTUM_BYTES)
@@ -162,7 +171,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Takes a free block of another stream; ours waits for it on the device.
-    fn borrow(
+    pub(crate) fn borrow(
         &self,
         pool: &mut Pool<D>,
         request: Request<'_>,
@@ -185,7 +194,14 @@ impl<D: Driver> Shared<D> {
 
     /// Makes the stream of `heap` wait for those that still use blocks of its arena, and takes
     /// these back; returns how many.
-    fn await_pending(&self, pool: &mut Pool<D>, heap: &Heap) -> Result<usize, DriverError> {
+    pub(crate) fn await_pending(
+        &self,
+        pool: &mut Pool<D>,
+        heap: &Heap,
+    ) -> Result<usize, DriverError> {
+        if self.driver.memory_kind() == MemoryKind::PinnedHost {
+            return Ok(0);
+        }
         let mut arena = heap.arena.lock();
         let in_batches = pool.batches.iter().flat_map(|batch| &batch.nodes);
         let in_batches = in_batches.filter(|(home, ..)| *home == heap.index);

@@ -29,6 +29,17 @@
 //! 3. [`free`](DeviceAllocator::free) joins the block with its free neighbours at once. If other
 //!    streams used it, it waits aside until one fence for a whole batch has been passed.
 //!
+//! On a device without virtual memory management blocks come from pieces that are allocated
+//! whole, by size, as other caching allocators have them; nothing moves then.
+//!
+//! # Transfers
+//!
+//! [`DeviceBuffer::copy_from_host`] and [`copy_to_host`](DeviceBuffer::copy_to_host) copy from and
+//! to ordinary memory, through page-locked pieces where
+//! [`enable_pinned_memory`](DeviceAllocator::enable_pinned_memory) is on. A [`PinnedBuffer`] is
+//! page-locked itself, from a [`PinnedPool`]: copies from and to it go on while the CPU does.
+//! [`DriverLock`] locks pages for the collections of `genesis-mem-host`.
+//!
 //! # What is proved where
 //!
 //! On the simulated device ([`sim`]): no overlap, no reuse before its order, no use of unmapped
@@ -41,10 +52,12 @@ mod bins;
 mod buffer;
 mod builder;
 mod collect;
+mod copy;
 #[cfg(feature = "cudarc")]
 pub mod cudarc;
 pub mod driver;
 mod error;
+mod extend;
 mod fences;
 mod free_ranges;
 mod gather;
@@ -52,6 +65,8 @@ mod grow;
 mod heap;
 mod ladder;
 mod options;
+mod pinned;
+mod plain;
 mod plan;
 mod pool;
 #[cfg(feature = "replay")]
@@ -60,12 +75,17 @@ mod shared;
 pub mod sim;
 mod sizes;
 mod stats;
+mod transfer;
+mod vec;
 
 pub use allocator::DeviceAllocator;
 pub use buffer::DeviceBuffer;
 pub use builder::Builder;
+pub use copy::CopyError;
 pub use error::{AllocError, FreeError, OutOfMemory};
 pub use heap::{Block, PoolId};
 pub use options::Options;
+pub use pinned::{DriverLock, PinnedBuffer, PinnedPool};
 pub use pool::Counts;
 pub use sizes::{SizeError, parse_size};
+pub use vec::DeviceVec;

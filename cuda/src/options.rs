@@ -34,6 +34,10 @@ pub struct Options {
     pub idle_frees: u32,
     /// Growth is rounded up to this many bytes where the slack allows.
     pub growth_bytes: u64,
+    /// Whether transfers between ordinary host memory and buffers go through page-locked memory.
+    pub pinned_memory: bool,
+    /// The most host memory to page-lock for them, bytes, and never more than half of it.
+    pub pinned_limit_bytes: u64,
     /// Addresses to set aside for a stream, bytes.
     pub span_bytes: u64,
 }
@@ -53,6 +57,8 @@ impl Default for Options {
             near_piece_bytes: 20 << 20,
             idle_frees: 100_000,
             growth_bytes: 8 << 20,
+            pinned_memory: false,
+            pinned_limit_bytes: u64::MAX,
             span_bytes: 1 << 40,
         }
     }

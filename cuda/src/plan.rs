@@ -99,7 +99,7 @@ impl<'a, D: Driver> Planner<'a, D> {
         let fresh_bytes = affordable_bytes.min(want_bytes).max(lacking_bytes);
         (fresh_bytes <= most_bytes).then(|| {
             let short = ((want_bytes - fresh_bytes) / QUANTUM_BYTES) as u32;
-            Plan { pieces: self.choose(movable, short), fresh_bytes }
+            Plan { pieces: choose(movable, short, self.own), fresh_bytes }
         })
     }
 
@@ -111,7 +111,7 @@ impl<'a, D: Driver> Planner<'a, D> {
     fn behind_the_tail(&self, movable: &[&[Free]], short: u32) -> Option<Plan> {
         let lacking = short.saturating_sub(len_of(movable));
         let head = self.head(lacking, NONE)?;
-        let mut pieces = self.choose(movable.to_vec(), short.saturating_sub(head.len()));
+        let mut pieces = choose(movable.to_vec(), short.saturating_sub(head.len()), self.own);
         pieces.push(head);
         Some(Plan { pieces, fresh_bytes: 0 })
     }
@@ -131,7 +131,11 @@ impl<'a, D: Driver> Planner<'a, D> {
             if fresh_bytes <= affordable_bytes {
                 let rest = bytes(self.len - end.len().min(self.len)).saturating_sub(fresh_bytes);
                 let mut pieces = vec![end];
-                pieces.extend(self.choose(wholes.to_vec(), rest.div_ceil(QUANTUM_BYTES) as u32));
+                pieces.extend(choose(
+                    wholes.to_vec(),
+                    rest.div_ceil(QUANTUM_BYTES) as u32,
+                    self.own,
+                ));
                 return Some(Plan { pieces, fresh_bytes });
             }
         }
@@ -139,7 +143,7 @@ impl<'a, D: Driver> Planner<'a, D> {
         let head = self.head(lacking - end.len(), end.memory)?;
         let rest = self.len - end.len() - head.len().min(self.len - end.len());
         let mut pieces = vec![end];
-        pieces.extend(self.choose(wholes.to_vec(), rest));
+        pieces.extend(choose(wholes.to_vec(), rest, self.own));
         pieces.push(head);
         Some(Plan { pieces, fresh_bytes: 0 })
     }
@@ -162,27 +166,28 @@ impl<'a, D: Driver> Planner<'a, D> {
         let ends = ends.map(Piece::from).filter(|end| end.len() >= least);
         if least == 0 { ends.max_by_key(Piece::len) } else { ends.min_by_key(Piece::len) }
     }
+}
 
-    /// The fewest pieces that hold `short` quanta: one that is large enough, the smallest such,
-    /// or else the largest and so on. All of them where they are too small together.
-    fn choose(&self, mut free: Vec<&[Free]>, mut short: u32) -> Vec<Piece> {
-        free.sort_by_key(|parts| {
-            let place = parts[0].place;
-            (Piece::of(parts).len(), place.heap != self.own, place.window)
-        });
-        let mut chosen = Vec::new();
-        while short > 0 {
-            if let Some(enough) = free.iter().position(|parts| Piece::of(parts).len() >= short) {
-                chosen.push(Piece::of(free.remove(enough)));
-                break;
-            }
-            let Some(largest) = free.pop() else { break };
-            let largest = Piece::of(largest);
-            short -= largest.len();
-            chosen.push(largest);
+/// The fewest pieces that hold `short` quanta: one that is large enough, the smallest such, or
+/// else the largest and so on, those of the heap `own` first. All of them where they are too small
+/// together.
+pub(crate) fn choose(mut free: Vec<&[Free]>, mut short: u32, own: u32) -> Vec<Piece> {
+    free.sort_by_key(|parts| {
+        let place = parts[0].place;
+        (Piece::of(parts).len(), place.heap != own, place.window)
+    });
+    let mut chosen = Vec::new();
+    while short > 0 {
+        if let Some(enough) = free.iter().position(|parts| Piece::of(parts).len() >= short) {
+            chosen.push(Piece::of(free.remove(enough)));
+            break;
         }
-        chosen
+        let Some(largest) = free.pop() else { break };
+        let largest = Piece::of(largest);
+        short -= largest.len();
+        chosen.push(largest);
     }
+    chosen
 }
 
 fn bytes(len: u32) -> u64 {

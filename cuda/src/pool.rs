@@ -108,6 +108,10 @@ pub struct Counts {
     pub creates: u64,
     /// Pieces given back.
     pub releases: u64,
+    /// Pieces allocated on a device without virtual memory management.
+    pub allocs: u64,
+    /// Of these, pieces freed.
+    pub frees: u64,
     /// Pieces that moved to another address.
     pub moves: u64,
     /// Of these, moves back to an address where the piece was still mapped: without a call.
@@ -178,7 +182,6 @@ impl<D: Driver> Pool<D> {
         let memory = Memory { id, len, places: Vec::with_capacity(1), parts };
         self.reserved_bytes += memory.bytes();
         self.reserved_peak_bytes = self.reserved_peak_bytes.max(self.reserved_bytes);
-        self.counts.creates += 1;
         match self.unused.pop() {
             Some(index) => {
                 self.memories[index as usize] = Some(memory);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -10,34 +10,37 @@ use genesis_mem_core::sync::Lock;
 
 use crate::{
     arena::{Arena, QUANTUM_BYTES},
-    driver::{Driver, DriverError, StreamId},
+    driver::{DevicePtr, Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
     heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
     ladder::Request,
     options::Options,
+    plain::{Table, is_plain},
     pool::{Pool, Progress},
 };
 
 /// Called when a request cannot be served, with the bytes asked for. Returns whether it made
 /// memory free, so that the request is worth another try.
-pub(crate) type OomCallback = std::sync::Arc<dyn Fn(u64) -> bool + Send + Sync>;
+pub(crate) type OomCallback = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 /// Tells blocks of different allocators apart.
 static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 
 /// See the module.
 pub(crate) struct Shared<D: Driver> {
-    pub(crate) driver: D,
+    pub(crate) driver: Arc<D>,
     pub(crate) options: Options,
     pub(crate) granule_bytes: u64,
     pub(crate) device_bytes: u64,
-    owner: u32,
+    pub(crate) owner: u32,
     heaps: Box<[OnceLock<Heap>; MAX_HEAPS]>,
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
     /// Whether small blocks get arenas of their own; see [`Options::apart_bytes`].
     pub(crate) apart: AtomicBool,
+    /// Whether the device has no virtual memory management; see `plain.rs`.
+    pub(crate) plain: bool,
     pub(crate) oom: Mutex<Option<OomCallback>>,
 }
 
@@ -46,6 +49,7 @@ impl<D: Driver> Shared<D> {
         let device_bytes = driver.memory_info()?.total_bytes;
         let fraction_bytes = (device_bytes as f64 * options.memory_fraction) as u64;
         let limit_bytes = options.limit_bytes.min(fraction_bytes);
+        let plain = is_plain(&driver)?;
         Ok(Self {
             granule_bytes: driver.granularity_bytes(),
             device_bytes,
@@ -53,9 +57,11 @@ impl<D: Driver> Shared<D> {
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
-            apart: AtomicBool::new(false),
+            // A piece cannot move in plain mode: a small block must not keep a large one.
+            apart: AtomicBool::new(plain),
+            plain,
             oom: Mutex::new(None),
-            driver,
+            driver: Arc::new(driver),
             options,
         })
     }
@@ -117,11 +123,16 @@ impl<D: Driver> Shared<D> {
         let bit = 1 << self.stream_index(&mut pool, stream)?;
         let bytes = self.options.span_bytes.next_multiple_of(self.granule_bytes);
         let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
-        let base = self.driver.reserve(bytes)?;
+        let (base, table) = if self.plain {
+            (DevicePtr(0), Some(Box::new(Lock::new(Table::default()))))
+        } else {
+            (self.driver.reserve(bytes)?, None)
+        };
         let span = (bytes / QUANTUM_BYTES) as u32;
         let arena = Alone(Lock::new(Arena::new()));
         let (number, full) = (index as u32, AtomicBool::new(false));
-        let heap = Heap { index: number, stream, pool: id, small, bit, base, span, full, arena };
+        let heap =
+            Heap { index: number, stream, pool: id, small, bit, base, table, span, full, arena };
         pool.progress.push(Progress { fence: None, passed: 0 });
         let heap = self.heaps[index].get_or_init(|| heap);
         self.heap_count.store(index + 1, Ordering::Release);
@@ -221,6 +232,7 @@ impl<D: Driver> Shared<D> {
         let snapshot = self.snapshot();
         let device_free_bytes = self.driver.memory_info().map_or(0, |info| info.free_bytes);
         AllocError::OutOfMemory(Box::new(OutOfMemory {
+            kind: self.driver.memory_kind(),
             requested_bytes,
             limit_bytes: snapshot.limit_bytes,
             device_bytes: self.device_bytes,
@@ -232,6 +244,14 @@ impl<D: Driver> Shared<D> {
         }))
     }
 
+    /// Records fences for what was freed, if nobody is busy with the pool: whoever is will do so.
+    pub(crate) fn settle_now(&self) {
+        if let Ok(mut pool) = self.pool.try_lock() {
+            // A failure leaves it for the next time.
+            let _ = self.settle(&mut pool);
+        }
+    }
+
     /// Takes a block back.
     #[inline]
     pub(crate) fn free(&self, block: Block) -> Result<(), FreeError> {
@@ -239,7 +259,9 @@ impl<D: Driver> Shared<D> {
             return Err(FreeError::WrongAllocator { address: block.start });
         }
         let heap = self.heap_at(u32::from(block.home));
-        let start = ((block.start.0 - heap.base.0) / QUANTUM_BYTES) as u32;
+        let Some(start) = heap.position(block.start) else {
+            return Err(FreeError::NotLive { address: block.start });
+        };
         let mut arena = heap.arena.lock();
         if !arena.is_live(block.node, start) {
             return Err(FreeError::NotLive { address: block.start });
@@ -249,21 +271,6 @@ impl<D: Driver> Shared<D> {
             others => arena.free_pending(block.node, others),
         };
         Ok(())
-    }
-
-    /// Whether the block could be made to hold `bytes` where it is.
-    pub(crate) fn extend(&self, block: &mut Block, bytes: u64) -> bool {
-        let heap = self.heap_at(u32::from(block.home));
-        let Ok(len) = u32::try_from(bytes.max(1).div_ceil(QUANTUM_BYTES)) else { return false };
-        // What lies behind a borrowed block is in another stream's order.
-        if block.home != block.user || block.owner != self.owner {
-            return false;
-        }
-        let extended = heap.arena.lock().extend(block.node, len, bytes);
-        if extended {
-            block.bytes = bytes;
-        }
-        extended
     }
 }
 
@@ -290,10 +297,16 @@ impl<D: Driver> Shared<D> {
             reserved += memory.bytes();
             for place in &memory.places {
                 let arena = self.heap_at(place.heap).arena.lock();
-                assert_eq!(arena.windows()[place.window as usize].len, memory.len);
+                let window = arena.windows()[place.window as usize];
+                assert_eq!(window.len, memory.len);
                 let usable = memory.parts().filter(|(_, at)| at == place);
                 let usable = usable.map(|(range, _)| range).collect::<Vec<_>>();
                 assert_eq!(arena.usable_in(place.window), usable, "a byte is usable at one place");
+                drop(arena);
+                let heap = self.heap_at(place.heap);
+                if heap.table.is_some() {
+                    assert_eq!(heap.address(window.start).0, memory.id.0, "where the piece is");
+                }
             }
         }
         assert_eq!(reserved, pool.reserved_bytes, "pieces add up to what is reserved");

@@ -5,10 +5,11 @@
 //! operations have been enqueued, or its stream was synchronised. The checks do not depend on
 //! the lag: they follow what is ordered before what (vector clocks over streams and the host), so
 //! a reuse that merely happened to be late enough is still reported.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod driver;
 mod state;
+mod transfer;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -82,6 +83,13 @@ pub enum Violation {
         stream: StreamId,
         /// The address of the mapping.
         address: u64,
+    },
+    /// Page-locked host memory was used by the CPU, or unlocked, while a copy may still use it.
+    HostInUse {
+        /// The stream of the copy.
+        stream: StreamId,
+        /// The first address in use.
+        address: usize,
     },
     /// A call on addresses or handles that are not what it says.
     BadCall {
@@ -177,7 +185,8 @@ impl SimDriver {
             reservations: BTreeMap::new(),
             physical: HashMap::new(),
             mappings: BTreeMap::new(),
-            registered: HashMap::new(),
+            registered: BTreeMap::new(),
+            host_uses: Vec::new(),
             streams: HashMap::new(),
             host: Clock::new(),
             time: 0,

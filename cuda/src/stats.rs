@@ -2,7 +2,7 @@
 //!
 //! Where the shared words speak of spans, a device reads: *inactive* are freed blocks that other
 //! streams may still use, *cached* is free memory that is mapped, and the *backend calls* are
-//! pieces created, mapped, unmapped and released.
+//! pieces created, mapped, unmapped and released, or allocated and freed.
 #![forbid(unsafe_code)]
 
 use genesis_mem_core::{
@@ -30,7 +30,8 @@ impl<D: Driver> Shared<D> {
         sum.requested_bytes = Level::new(sum.requested_bytes.current, pool.live_peak_bytes);
         sum.limit_bytes = pool.limit_bytes;
         sum.backend_calls = counts.maps + counts.unmaps + counts.creates + counts.releases;
-        sum.purges = counts.releases;
+        sum.backend_calls += counts.allocs + counts.frees;
+        sum.purges = counts.releases + counts.frees;
         sum.failures = counts.failures;
         sum.cache_misses = counts.misses.min(sum.allocations);
         sum.cache_hits = sum.allocations - sum.cache_misses;
@@ -60,7 +61,10 @@ impl<D: Driver> Shared<D> {
                 }
             });
             sum.largest_free_bytes = sum.largest_free_bytes.max(arena.largest_free_bytes());
-            sum.address_space_bytes += u64::from(heap.span) * QUANTUM_BYTES;
+            sum.address_space_bytes += match &heap.table {
+                None => u64::from(heap.span) * QUANTUM_BYTES,
+                Some(table) => table.lock().bytes(),
+            };
             add_rows(&mut sum, &arena.rows);
         }
         sum.reserved_bytes = Level::new(sum.active_bytes.current + sum.cached_bytes.current, 0);

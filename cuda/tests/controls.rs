@@ -46,7 +46,7 @@ fn what_nobody_asks_for_goes_back() {
     let mut options = Options::default();
     options.idle_frees = 100;
     let allocator = Builder::new().options(options).build_on(driver.clone()).unwrap();
-    allocator.preallocate(8 * GRANULE, stream(0)).unwrap();
+    allocator.preallocate(8 * GRANULE).unwrap();
     let small = allocator.alloc(GRANULE, stream(0)).unwrap();
     let far = allocator.alloc(8 * GRANULE, stream(0)).unwrap();
     allocator.free(far).unwrap();
@@ -109,7 +109,7 @@ fn private_pools_share_nothing_and_keep_their_addresses() {
 #[test]
 fn a_private_pool_gets_what_others_leave_lying() {
     let (_, allocator) = device(16, 0);
-    allocator.preallocate(12 * GRANULE, stream(0)).unwrap();
+    allocator.preallocate(12 * GRANULE).unwrap();
     let pool = allocator.create_pool();
     let block = allocator.alloc_in(10 * GRANULE, stream(0), pool).expect("12 granules are free");
     allocator.free(block).unwrap();
@@ -135,6 +135,17 @@ fn streams_are_told_apart_and_peaks_can_be_reset() {
 }
 
 #[test]
+fn memory_can_be_held_before_it_is_needed() {
+    let (_, allocator) = device(64, 0);
+    allocator.preallocate_on(4 * GRANULE, stream(1)).unwrap();
+    assert!(allocator.stream_stats(stream(1)).largest_free_bytes >= 4 * GRANULE);
+    let misses = allocator.counts().misses;
+    let block = allocator.alloc(4 * GRANULE, stream(1)).unwrap();
+    assert_eq!(allocator.counts().misses, misses);
+    allocator.free(block).unwrap();
+}
+
+#[test]
 fn a_foreign_block_is_refused() {
     let ((_, one), (_, two)) = (device(8, 0), device(8, 0));
     let block = one.alloc(100, stream(0)).unwrap();
@@ -145,7 +156,7 @@ fn a_foreign_block_is_refused() {
 #[test]
 fn a_buffer_grows_where_it_is_while_there_is_room() {
     let (driver, allocator) = device(64, 0);
-    allocator.preallocate(8 * GRANULE, stream(0)).unwrap();
+    allocator.preallocate(8 * GRANULE).unwrap();
     let mut buffer = DeviceBuffer::<u64, _>::new(&allocator, 1000, &stream(0)).unwrap();
     let at = buffer.ptr();
     assert!(buffer.resize_in_place(100_000).unwrap());

@@ -1,7 +1,7 @@
 //! What happens when the driver fails: the n-th call of any kind, for every n.
 mod common;
 
-use common::{GRANULE, device, stream};
+use common::{GRANULE, device, plain_device, stream};
 use genesis_mem_cuda::{
     AllocError, Block, DeviceAllocator,
     driver::{DriverCall, DriverError},
@@ -47,14 +47,18 @@ fn program(driver: &SimDriver, allocator: &DeviceAllocator<SimDriver>) {
     let _ = allocator.empty_cache();
 }
 
-fn calls_of_a_clean_run() -> u64 {
-    let (driver, allocator) = device(36, 2);
+type Device = (SimDriver, DeviceAllocator<SimDriver>);
+
+/// With virtual memory management and without.
+const DEVICES: [fn() -> Device; 2] = [|| device(36, 2), || plain_device(36, 2)];
+
+fn calls_of_a_clean_run((driver, allocator): Device) -> u64 {
+    let before = driver.calls();
     program(&driver, &allocator);
-    driver.calls()
+    driver.calls() - before
 }
 
-fn fail_at(after: u64, error: DriverError) {
-    let (driver, allocator) = device(36, 2);
+fn fail_at((driver, allocator): Device, after: u64, error: DriverError) {
     driver.inject(Fault { call: None, after, error });
     program(&driver, &allocator);
     allocator.assert_valid();
@@ -68,26 +72,33 @@ fn fail_at(after: u64, error: DriverError) {
 
 #[test]
 fn any_call_may_find_the_device_full() {
-    for after in 0..calls_of_a_clean_run() {
-        fail_at(after, DriverError::OutOfMemory { call: DriverCall::Create, bytes: 1 });
+    for device in DEVICES {
+        for after in 0..calls_of_a_clean_run(device()) {
+            let error = DriverError::OutOfMemory { call: DriverCall::Create, bytes: 1 };
+            fail_at(device(), after, error);
+        }
     }
 }
 
 #[test]
 fn any_call_may_fail_in_another_way() {
-    for after in 0..calls_of_a_clean_run() {
-        fail_at(after, DriverError::Other { call: DriverCall::Map, code: 999 });
+    for device in DEVICES {
+        for after in 0..calls_of_a_clean_run(device()) {
+            fail_at(device(), after, DriverError::Other { call: DriverCall::Map, code: 999 });
+        }
     }
 }
 
 #[test]
 fn a_broken_device_is_left_alone() {
-    for after in 0..calls_of_a_clean_run() {
-        let (driver, allocator) = device(36, 2);
-        let error = DriverError::Sticky { call: DriverCall::Query, code: 700 };
-        driver.inject(Fault { call: None, after, error });
-        program(&driver, &allocator);
-        drop(allocator);
+    for device in DEVICES {
+        for after in 0..calls_of_a_clean_run(device()) {
+            let (driver, allocator) = device();
+            let error = DriverError::Sticky { call: DriverCall::Query, code: 700 };
+            driver.inject(Fault { call: None, after, error });
+            program(&driver, &allocator);
+            drop(allocator);
+        }
     }
 }
 

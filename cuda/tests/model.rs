@@ -2,15 +2,20 @@
 //! fence, nothing used unmapped, nothing leaked, and sums that hold.
 mod common;
 
-use common::{GRANULE, Random, device, stream};
+use common::{GRANULE, Random, device, plain_device, stream};
 use genesis_mem_cuda::{
     AllocError, Block, DeviceAllocator, Options,
     sim::{SimDriver, SimOptions},
 };
 
+type Device = (SimDriver, DeviceAllocator<SimDriver>);
+
 /// A program of `steps` steps on `streams` streams, in a device of `granules`.
 fn run(seed: u64, steps: u32, streams: u64, granules: u64, lag_ops: u64) {
-    let (driver, allocator) = device(granules, lag_ops);
+    run_on(device(granules, lag_ops), seed, steps, streams);
+}
+
+fn run_on((driver, allocator): Device, seed: u64, steps: u32, streams: u64) {
     let mut program = Program { driver: &driver, allocator: &allocator, live: vec![], next: 0 };
     let mut random = Random(seed * 2 + 1);
     for step in 0..steps {
@@ -105,6 +110,14 @@ fn a_device_that_is_far_too_small() {
 }
 
 #[test]
+fn random_programs_without_virtual_memory() {
+    for (seed, lag_ops) in (0..20).zip([0, 1, 5, 50, 1_000_000].into_iter().cycle()) {
+        run_on(plain_device(80, lag_ops), 300 + seed, 3000, seed % 5 + 1);
+        run_on(plain_device(9, lag_ops), 400 + seed, 1000, 3);
+    }
+}
+
+#[test]
 fn enough_that_is_free_but_not_in_one_piece_is_enough() {
     let (driver, allocator) = device(64, 0);
     let s = stream(0);
@@ -174,7 +187,11 @@ fn addresses_may_run_out_under_a_program_that_keeps_moving() {
 
 #[test]
 fn threads_on_streams_of_their_own_and_across() {
-    let (driver, allocator) = device(512, 3);
+    threads(device(512, 3));
+    threads(plain_device(512, 3));
+}
+
+fn threads((driver, allocator): Device) {
     let (sender, receiver) = std::sync::mpsc::channel::<Block>();
     std::thread::scope(|scope| {
         for on in 0..4 {

@@ -131,7 +131,7 @@ impl<L: PageLock> Pinned<L> {
                 (needed_bytes, libc::ENOMEM)
             }
         };
-        Some(PinError::at_limit(bytes, state.arena.reserved_bytes() as usize, code))
+        Some(lock::at_limit(bytes, state.arena.reserved_bytes() as usize, code))
     }
 
     /// Refuses to lock more than `bytes` from now on; zero is no limit but the system's.

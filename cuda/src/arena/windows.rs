@@ -28,6 +28,17 @@ impl Arena {
         self.windows.len() as u32 - 1
     }
 
+    /// A window of just this length, more than a quantum, whose memory is gone.
+    pub(crate) fn dead(&self, len: u32) -> Option<u32> {
+        let dead = |window: &Window| window.memory == NONE && window.len == len && len > 1;
+        self.windows.iter().position(dead).map(|index| index as u32)
+    }
+
+    /// Gives a dead window to `memory`; it is still a hole.
+    pub(crate) fn revive(&mut self, window: u32, memory: u32) {
+        self.windows[window as usize].memory = memory;
+    }
+
     /// Marks the window as unmapped: its addresses stay a hole for good.
     pub(crate) fn unmap(&mut self, window: u32) {
         self.windows[window as usize].memory = NONE;
@@ -162,6 +173,11 @@ impl Arena {
         let free =
             |node: u32| (node != NONE && self.node(node).state == State::Free).then_some(node);
         (free(prev), free(next))
+    }
+
+    /// Whether nothing but free space lies behind `node`.
+    pub(crate) fn is_last_block(&self, node: u32) -> bool {
+        node == self.last || self.free_tail().is_some_and(|tail| self.node(node).next == tail)
     }
 
     /// The free node that ends the space in use.

@@ -1,7 +1,8 @@
 //! The driver's calls on the simulated device.
+#![forbid(unsafe_code)]
 
 use super::{
-    SimDriver, SimFence, Violation,
+    SimDriver, SimFence,
     state::{Clock, Mapping, join},
 };
 use crate::driver::{
@@ -93,11 +94,7 @@ impl Driver for SimDriver {
             return Err(sim.bad(DriverCall::Unmap, at.0, bytes));
         }
         let mapping = sim.mappings.remove(&at.0).expect("found above");
-        for (&stream, &position) in &mapping.last {
-            if sim.host.get(&stream).is_none_or(|&seen| seen < position) {
-                sim.violations.push(Violation::UnmappedInUse { stream, address: at.0 });
-            }
-        }
+        sim.check_out_of_use(at.0, &mapping.last);
         if let Some(physical) = sim.physical.get_mut(&mapping.memory) {
             physical.mappings -= 1;
         }
@@ -119,6 +116,7 @@ impl Driver for SimDriver {
         let Some(mapping) = sim.mappings.remove(&at.0) else {
             return Err(sim.bad(DriverCall::Free, at.0, 0));
         };
+        sim.check_out_of_use(at.0, &mapping.last);
         sim.used_bytes -= mapping.bytes;
         sim.physical.remove(&mapping.memory);
         Ok(())
@@ -172,9 +170,10 @@ impl Driver for SimDriver {
 
     fn unregister_host(&self, address: usize) -> DriverResult<()> {
         let mut sim = self.enter(DriverCall::UnregisterHost)?;
-        if sim.registered.remove(&address).is_none() {
+        let Some(bytes) = sim.registered.remove(&address) else {
             return Err(sim.bad(DriverCall::UnregisterHost, address as u64, 0));
-        }
+        };
+        sim.check_host(&(address..address + bytes));
         Ok(())
     }
 }

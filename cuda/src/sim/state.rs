@@ -1,6 +1,10 @@
 //! The state of a simulated device, and its checks.
+#![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use super::{Fault, SimOptions, Violation};
 use crate::driver::{DriverCall, DriverError, DriverResult, StreamId};
@@ -60,7 +64,9 @@ pub(super) struct Sim {
     pub(super) reservations: BTreeMap<u64, u64>,
     pub(super) physical: HashMap<u64, Physical>,
     pub(super) mappings: BTreeMap<u64, Mapping>,
-    pub(super) registered: HashMap<usize, usize>,
+    pub(super) registered: BTreeMap<usize, usize>,
+    /// Copies from and to page-locked host memory, until the host has seen them pass.
+    pub(super) host_uses: Vec<(Range<usize>, StreamId, u64)>,
     pub(super) streams: HashMap<StreamId, SimStream>,
     pub(super) host: Clock,
     pub(super) time: u64,
@@ -94,17 +100,24 @@ impl Sim {
         (pieces, None)
     }
 
-    pub(super) fn touch(&mut self, stream: StreamId, at: u64, bytes: u64, block: u64) {
+    /// Enqueues an operation: its position in the stream, and what is ordered before it.
+    pub(super) fn step(&mut self, stream: StreamId) -> (u64, Clock) {
         self.time += 1;
         let state = self.streams.entry(stream).or_default();
         state.position += 1;
-        let position = state.position;
+        if !self.options.checks {
+            return (state.position, Clock::new());
+        }
+        join(&mut state.clock, &self.host);
+        state.clock.insert(stream, state.position);
+        (state.position, state.clock.clone())
+    }
+
+    pub(super) fn touch(&mut self, stream: StreamId, at: u64, bytes: u64, block: u64) {
+        let (position, clock) = self.step(stream);
         if !self.options.checks {
             return;
         }
-        join(&mut state.clock, &self.host);
-        state.clock.insert(stream, position);
-        let clock = state.clock.clone();
         let (pieces, missing) = self.pieces(at, bytes);
         if let Some(address) = missing {
             self.violations.push(Violation::NotMapped { stream, address });
@@ -117,6 +130,59 @@ impl Sim {
             let now = LastUse { end: to, block, live: true, by: vec![(stream, position)] };
             let wrong = physical.use_range(from, now, &clock, address, stream);
             self.violations.extend(wrong);
+        }
+    }
+
+    /// An operation uses memory as part of whatever block it is.
+    pub(super) fn use_as_it_is(
+        &mut self,
+        stream: StreamId,
+        position: u64,
+        clock: &Clock,
+        at: u64,
+        bytes: u64,
+    ) {
+        if !self.options.checks || bytes == 0 {
+            return;
+        }
+        let (pieces, missing) = self.pieces(at, bytes);
+        if let Some(address) = missing {
+            self.violations.push(Violation::NotMapped { stream, address });
+        }
+        for Piece { memory, from, to, mapping } in pieces {
+            let last = &mut self.mappings.get_mut(&mapping).expect("found above").last;
+            last.insert(stream, position);
+            let physical = self.physical.get_mut(&memory).expect("mapped memory exists");
+            if let Some((last, block)) = physical.join_use(from, to, (stream, position), clock) {
+                let address = mapping + from;
+                self.violations.push(Violation::ReusedTooEarly { stream, last, address, block });
+            }
+        }
+    }
+
+    /// Whether host memory is page-locked.
+    pub(super) fn is_registered(&self, at: usize, bytes: usize) -> bool {
+        let found = self.registered.range(..=at).next_back();
+        found.is_some_and(|(start, len)| at + bytes <= start + len)
+    }
+
+    /// Reports copies that may still use host memory in `range`.
+    pub(super) fn check_host(&mut self, range: &Range<usize>) {
+        let Self { host, host_uses, violations, .. } = self;
+        host_uses.retain(|(_, stream, at)| host.get(stream).is_none_or(|seen| seen < at));
+        let used = host_uses.iter().find(|(r, ..)| r.start < range.end && range.start < r.end);
+        if let Some(&(ref in_use, stream, _)) = used {
+            let address = in_use.start.max(range.start);
+            violations.push(Violation::HostInUse { stream, address });
+        }
+    }
+
+    /// Reports work that may still use the mapping at `address`, which is going.
+    pub(super) fn check_out_of_use(&mut self, address: u64, last: &Clock) {
+        for (&stream, &position) in last {
+            if self.host.get(&stream).is_none_or(|&seen| seen < position) {
+                self.violations.push(Violation::UnmappedInUse { stream, address });
+            }
         }
     }
 
@@ -149,6 +215,9 @@ impl Sim {
         handle
     }
 }
+
+/// The block of uses that name none.
+const UNNAMED: u64 = u64::MAX;
 
 impl Physical {
     /// Notes a use and reports what it must not have followed.
@@ -186,6 +255,37 @@ impl Physical {
             }
         }
         self.uses.insert(from, now);
+        wrong
+    }
+
+    /// Notes a use by whatever block is there. Returns a last use that it must not have followed.
+    pub(super) fn join_use(
+        &mut self,
+        from: u64,
+        to: u64,
+        by: (StreamId, u64),
+        clock: &Clock,
+    ) -> Option<(StreamId, u64)> {
+        self.cut(from);
+        self.cut(to);
+        let (mut wrong, mut gaps, mut at) = (None, Vec::new(), from);
+        let fresh = |end| LastUse { end, block: UNNAMED, live: false, by: vec![by] };
+        for (&start, last) in self.uses.range_mut(from..to) {
+            gaps.extend((at < start).then_some((at, start)));
+            at = last.end;
+            if last.live {
+                last.by.retain(|(stream, _)| *stream != by.0);
+                last.by.push(by);
+                continue;
+            }
+            let late = |&&(stream, position): &&(StreamId, u64)| {
+                clock.get(&stream).is_none_or(|&seen| seen < position)
+            };
+            wrong = wrong.or(last.by.iter().find(late).map(|(stream, _)| (*stream, last.block)));
+            *last = fresh(last.end);
+        }
+        gaps.extend((at < to).then_some((at, to)));
+        self.uses.extend(gaps.into_iter().map(|(start, end)| (start, fresh(end))));
         wrong
     }
 

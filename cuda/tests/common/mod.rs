@@ -18,6 +18,19 @@ pub(crate) fn device(granules: u64, lag_ops: u64) -> (SimDriver, DeviceAllocator
     (driver, allocator)
 }
 
+/// The same on a device without virtual memory management.
+pub(crate) fn plain_device(granules: u64, lag_ops: u64) -> (SimDriver, DeviceAllocator<SimDriver>) {
+    let options = SimOptions {
+        device_bytes: granules * GRANULE,
+        lag_ops,
+        virtual_memory: false,
+        ..SimOptions::default()
+    };
+    let driver = SimDriver::new(options);
+    let allocator = Builder::new().build_on(driver.clone()).expect("the device answers");
+    (driver, allocator)
+}
+
 /// A small deterministic generator of numbers (xorshift).
 pub(crate) struct Random(pub(crate) u64);
 
