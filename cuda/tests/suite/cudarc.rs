@@ -27,7 +27,31 @@ impl Cudarc {
         let allocator = Builder::new().limit_bytes(limit_bytes).build_on(driver)?;
         Ok(Self { allocator, streams })
     }
+
+    /// As [`fill`](Device::fill), where the device may refuse.
+    pub(crate) fn try_fill(&self, block: &Block, on: StreamId, value: u32) -> Copied<()> {
+        self.allocator.driver().context().bind_to_thread()?;
+        let words = pattern(value, block.bytes() / 4);
+        // SAFETY: the block is live and holds as many words; they are read before the call
+        // returns, since they are not page-locked.
+        unsafe { result::memcpy_htod_async(block.ptr().0, &words, raw(on)) }
+    }
+
+    /// As [`holds`](Device::holds), where the device may refuse.
+    pub(crate) fn try_holds(&self, block: &Block, on: StreamId, value: u32) -> Copied<bool> {
+        self.allocator.driver().context().bind_to_thread()?;
+        let mut words = vec![0u32; (block.bytes() / 4) as usize];
+        // SAFETY: as above, and the words outlive the wait.
+        unsafe {
+            result::memcpy_dtoh_async(&mut words, block.ptr().0, raw(on))?;
+            result::stream::synchronize(raw(on))?;
+        }
+        Ok(words == pattern(value, words.len() as u64))
+    }
 }
+
+/// What cudarc says of a copy.
+type Copied<T> = Result<T, result::DriverError>;
 
 /// The words that `value` stands for; each 2 KiB of them differ from all others.
 fn pattern(value: u32, words: u64) -> Vec<u32> {
@@ -65,24 +89,11 @@ impl Device for Cudarc {
     }
 
     fn fill(&self, block: &Block, on: StreamId, value: u32) {
-        self.allocator.driver().context().bind_to_thread().expect("the device answers");
-        let words = pattern(value, block.bytes() / 4);
-        // SAFETY: the block is live and holds as many words; they are read before the call
-        // returns, since they are not page-locked.
-        let copied = unsafe { result::memcpy_htod_async(block.ptr().0, &words, raw(on)) };
-        copied.expect("the device copies");
+        self.try_fill(block, on, value).expect("the device copies");
     }
 
     fn holds(&self, block: &Block, on: StreamId, value: u32) -> bool {
-        self.allocator.driver().context().bind_to_thread().expect("the device answers");
-        let mut words = vec![0u32; (block.bytes() / 4) as usize];
-        // SAFETY: as above, and the words outlive the wait.
-        let copied = unsafe {
-            result::memcpy_dtoh_async(&mut words, block.ptr().0, raw(on))
-                .and_then(|()| result::stream::synchronize(raw(on)))
-        };
-        copied.expect("the device copies");
-        words == pattern(value, words.len() as u64)
+        self.try_holds(block, on, value).expect("the device copies")
     }
 
     fn free(&self, block: Block) {
@@ -94,14 +105,8 @@ impl Device for Cudarc {
 
 /// The same on the fake driver, whose streams dawdle, and which knows what is left at the end.
 pub(crate) struct OnFake {
-    device: Cudarc,
-    fake: Fake,
-}
-
-impl OnFake {
-    pub(crate) fn fake(&self) -> &Fake {
-        &self.fake
-    }
+    pub(crate) device: Cudarc,
+    pub(crate) fake: Fake,
 }
 
 impl Device for OnFake {

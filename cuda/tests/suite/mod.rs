@@ -76,7 +76,8 @@ pub(crate) fn finish<D: Device>(device: D) {
     device.close();
 }
 
-/// A module of tests of a device; with `buffers`, of one behind cudarc.
+/// A module of tests of a device, see [`Device`]; with `buffers`, of one behind cudarc.
+#[allow(unused_macros, reason = "as above")]
 macro_rules! suite {
     ($name:ident, $device:ty, buffers) => {
         $crate::suite::suite! { $name, $device,
@@ -114,4 +115,5 @@ macro_rules! suite {
         }
     };
 }
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use suite;

@@ -70,7 +70,7 @@ pub(crate) fn a_block_used_on_two_streams_waits_for_both<D: Device>(device: D) {
 }
 
 pub(crate) fn threads_with_a_stream_each<D: Device>(device: D) {
-    let (sender, receiver) = mpsc::channel::<Block>();
+    let (sender, receiver) = mpsc::sync_channel::<Block>(4);
     std::thread::scope(|scope| {
         for on in 0..STREAMS {
             let (device, sender, stream) = (&device, sender.clone(), device.stream(on));
