@@ -83,7 +83,7 @@ const READ_WRITE: c_int = 3;
 const PORTABLE: u32 = 1;
 
 /// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 27] = [
     "cuInit",
     "cuDeviceGetCount",
     "cuDeviceGet",
@@ -110,6 +110,7 @@ const FUNCTIONS: [&str; 26] = [
     "cuCtxGetCurrent",
     "cuDeviceGetAttribute",
     "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
 ];
 
 /// Names under which the driver library is installed, as cudarc looks for them.
