@@ -78,6 +78,8 @@ pub(crate) struct Device {
     /// The stream that has no handle.
     default: Arc<Stream>,
     pub(crate) streams: Table<Stream>,
+    /// Streams without a handle any more, until their work is done.
+    closed: Mutex<Vec<Arc<Stream>>>,
     pub(crate) events: Table<Event>,
     pub(crate) graphs: Table<Graph>,
     pub(crate) modules: Table<Module>,
@@ -95,6 +97,7 @@ pub(crate) fn device() -> &'static Device {
         memory: RwLock::new(Memory::new()),
         default: Stream::start(0, true),
         streams: Table::default(),
+        closed: Mutex::default(),
         events: Table::default(),
         graphs: Table::default(),
         modules: Table::default(),
@@ -124,6 +127,16 @@ impl Device {
         }
     }
 
+    /// Takes the stream's handle away; what is enqueued is still done.
+    pub(crate) fn close(&self, handle: u64) -> Answer {
+        let stream = self.streams.remove(handle)?;
+        stream.close();
+        let mut closed = lock(&self.closed);
+        closed.retain(|stream| !stream.end().is_passed());
+        closed.push(stream);
+        Ok(())
+    }
+
     /// Enqueues work, or adds it to the capture that the stream is in.
     ///
     /// The default stream comes after all blocking streams, and they come after it.
@@ -149,8 +162,8 @@ impl Device {
 
     /// The present ends of all streams.
     pub(crate) fn ends(&self) -> Vec<Point> {
-        let streams = self.streams.all();
-        streams.iter().chain([&self.default]).map(Stream::end).collect()
+        let (open, closed) = (self.streams.all(), lock(&self.closed).clone());
+        open.iter().chain(&closed).chain([&self.default]).map(Stream::end).collect()
     }
 
     /// Waits until all work is done, and says whether it went well.
@@ -170,6 +183,7 @@ impl Device {
         self.ends().iter().for_each(Point::wait);
         self.streams.all().iter().for_each(|stream| stream.close());
         self.streams.clear();
+        lock(&self.closed).clear();
         self.events.clear();
         self.graphs.clear();
         self.modules.clear();

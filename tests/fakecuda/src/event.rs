@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     call::lock,
-    capture::{Capture, Mark},
+    capture::{self, Capture, Mark},
     code::{Answer, CAPTURED_EVENT, INVALID_HANDLE, NOT_READY, STREAM_CAPTURE_ISOLATION},
     device::{Device, device},
     op::Op,
@@ -67,24 +67,27 @@ impl Event {
         }
     }
 
+    /// What there is to ask or to wait for, where neither disturbs a capture.
+    fn outside(&self) -> Answer<Option<Point>> {
+        let point = match &*lock(&self.record) {
+            Record::Never => None,
+            Record::At(point, _) => Some(point.clone()),
+            Record::Captured(..) => return Err(CAPTURED_EVENT),
+        };
+        capture::refuse_if_disturbed().map(|()| point)
+    }
+
     /// Whether it has happened, as the driver says it.
     pub(crate) fn query(&self) -> Answer {
-        match &*lock(&self.record) {
-            Record::At(point, _) if !point.is_passed() => return Err(NOT_READY),
-            Record::Captured(..) => return Err(CAPTURED_EVENT),
-            _ => {}
+        match self.outside()? {
+            Some(point) if !point.is_passed() => Err(NOT_READY),
+            _ => lock(&device().calls).is_broken(),
         }
-        lock(&device().calls).is_broken()
     }
 
     /// Waits for it on this thread.
     pub(crate) fn synchronize(&self) -> Answer {
-        let record = lock(&self.record).clone();
-        match record {
-            Record::Never => {}
-            Record::At(point, _) => point.wait(),
-            Record::Captured(..) => return Err(CAPTURED_EVENT),
-        }
+        self.outside()?.as_ref().map(Point::wait);
         lock(&device().calls).is_broken()
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     call::{functions, lock},
+    capture,
     code::{Answer, INVALID_HANDLE, NOT_READY, STREAM_CAPTURE_UNSUPPORTED},
     device::{device, new_handle},
     op::{HostFunction, Op, Until, UserData, Word},
@@ -51,21 +52,19 @@ functions! {
     }
 
     Context: cuStreamDestroy_v2(handle: u64) {
-        // What is enqueued is still done.
-        device().streams.remove(handle)?.close();
-        Ok(())
+        device().close(handle)
     }
 
     Context: cuStreamSynchronize(handle: u64) {
         let stream = outside(handle)?;
-        crate::capture::refuse_if_disturbed()?;
+        capture::refuse_if_disturbed()?;
         stream.end().wait();
         lock(&device().calls).is_broken()
     }
 
     Context: cuStreamQuery(handle: u64) {
         let stream = outside(handle)?;
-        crate::capture::refuse_if_disturbed()?;
+        capture::refuse_if_disturbed()?;
         if stream.end().is_passed() { Ok(()) } else { Err(NOT_READY) }
     }
 
