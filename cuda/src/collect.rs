@@ -105,8 +105,7 @@ impl<D: Driver> Shared<D> {
 
     /// Gives all free memory of one pool back. Waits on the CPU for the device.
     pub(crate) fn empty_cache(&self, pool: &mut Pool<D>, id: PoolId) -> Result<u64, DriverError> {
-        self.synchronize(pool)?;
-        self.settle(pool)?;
+        self.drain(pool)?;
         self.release_all_free(pool, id)
     }
 

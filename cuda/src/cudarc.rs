@@ -84,7 +84,7 @@ const READ_WRITE: c_int = 3;
 const PORTABLE: u32 = 1;
 
 /// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 30] = [
+const FUNCTIONS: [&str; 31] = [
     "cuInit",
     "cuDeviceGetCount",
     "cuDeviceGet",
@@ -115,6 +115,7 @@ const FUNCTIONS: [&str; 30] = [
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyDtoDAsync_v2",
     "cuEventSynchronize",
+    "cuDevicePrimaryCtxRelease_v2",
 ];
 
 /// Names under which the driver library is installed, as cudarc looks for them.

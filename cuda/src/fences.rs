@@ -91,6 +91,15 @@ impl<D: Driver> Shared<D> {
         Ok(())
     }
 
+    /// Waits on the CPU for every stream, and takes back all that was freed before.
+    ///
+    /// Fences first: one that is recorded after the wait takes a moment to be passed, too.
+    pub(crate) fn drain(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
+        self.settle(pool)?;
+        self.synchronize(pool)?;
+        self.settle(pool)
+    }
+
     /// Waits on the CPU for every stream that has a heap.
     pub(crate) fn synchronize(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         let clocks: Vec<u32> = self.heaps().map(|heap| heap.arena.lock().clock).collect();

@@ -59,8 +59,7 @@ impl<D: Driver> Shared<D> {
             return Ok(block);
         }
         pool.counts.cpu_waits += 1;
-        self.synchronize(pool).map_err(Some)?;
-        self.settle(pool).map_err(Some)?;
+        self.drain(pool).map_err(Some)?;
         if request.heap.pool != PoolId::default() {
             self.release_all_free(pool, PoolId::default()).map_err(Some)?;
         }
