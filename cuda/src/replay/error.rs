@@ -18,7 +18,7 @@ pub enum TraceError {
     },
     /// Something in it is wrong.
     Broken {
-        /// The trace's name.
+        /// The trace's file or name.
         name: String,
         /// Where.
         position: Position,
@@ -63,14 +63,7 @@ impl fmt::Display for TraceError {
     }
 }
 
-impl std::error::Error for TraceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Broken { .. } => None,
-        }
-    }
-}
+impl std::error::Error for TraceError {}
 
 /// Why a replay stopped without figures.
 #[derive(Debug)]
@@ -93,11 +86,4 @@ impl fmt::Display for ReplayError {
     }
 }
 
-impl std::error::Error for ReplayError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Alloc(error) => Some(error),
-            Self::Violations(_) => None,
-        }
-    }
-}
+impl std::error::Error for ReplayError {}

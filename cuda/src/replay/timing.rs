@@ -17,8 +17,8 @@ use super::{
 };
 
 /// Passes at most, and the time after which no further one begins.
-const PASSES: usize = 5;
-const ENOUGH: Duration = Duration::from_millis(500);
+const PASSES: usize = 40;
+const ENOUGH: Duration = Duration::from_millis(400);
 
 /// Time within the allocator for the first `count` events, which it can serve, nanoseconds.
 pub(super) fn bookkeeping_ns<D: Device>(

@@ -82,12 +82,18 @@ impl Trace {
     /// # Errors
     /// The file cannot be read, or something in it is wrong: what and where is said.
     pub fn read_all(path: &Path) -> Result<Vec<Self>, TraceError> {
-        let io = |source| TraceError::Io { path: path.display().to_string(), source };
+        let shown = path.display().to_string();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let name = file.split('.').next().unwrap_or_default();
-        Self::read_from(name, File::open(path).map_err(io)?).map_err(|error| match error {
-            TraceError::Io { source, .. } => io(source),
-            broken => broken,
+        let traces = match File::open(path) {
+            Ok(file) => Self::read_from(name, file),
+            Err(source) => Err(TraceError::Io { path: shown.clone(), source }),
+        };
+        traces.map_err(|error| match error {
+            TraceError::Io { source, .. } => TraceError::Io { path: shown, source },
+            TraceError::Broken { position, reason, .. } => {
+                TraceError::Broken { name: shown, position, reason }
+            }
         })
     }
 
