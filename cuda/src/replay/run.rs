@@ -67,7 +67,9 @@ impl<'a> Replay<'a> {
     /// As for [`run`](Self::run), or the device does not open.
     pub fn run_on<D: Device>(&self, progress: impl FnMut(usize)) -> Result<Report, ReplayError> {
         let session = Session::<D>::open(self.trace, self.options)?;
-        let (mut report, done) = self.play(&session, progress)?;
+        let tally = self.play(&session, progress)?;
+        let done = tally.done;
+        let mut report = self.report(&session, tally)?;
         let device = session.device;
         drop(session.allocator);
         let violations = device.violations();
@@ -83,36 +85,29 @@ impl<'a> Replay<'a> {
         Ok(report)
     }
 
-    /// The pass with all checks: its figures, and how many events could be done.
+    /// The pass with all checks, until its end or until a request cannot be served.
     fn play<D: Device>(
         &self,
         session: &Session<D>,
         mut progress: impl FnMut(usize),
-    ) -> Result<(Report, usize), ReplayError> {
+    ) -> Result<Tally, ReplayError> {
         let allocator = &session.allocator;
         let mut player = Player::new(allocator, &*session.device, self.trace);
         let mut tally = Tally::new(self.trace);
-        let mut report = Report::default();
-        let (mut mark, mark_at) = (None, self.trace.last_iteration());
+        let last_iteration = self.trace.last_iteration();
         for (index, &event) in session.events.iter().enumerate() {
             if index % STEP == 0 {
                 progress(index);
             }
-            if index == mark_at {
-                mark = Some(allocator.counts());
+            if index == last_iteration {
+                tally.mark = Some(allocator.counts());
             }
-            match player.apply(event) {
-                Ok(()) => {}
-                Err(AllocError::Driver(error)) if !error.is_out_of_memory() => {
-                    return Err(ReplayError::Alloc(AllocError::Driver(error)));
-                }
-                Err(error @ AllocError::TooManyStreams { .. }) => {
+            if let Err(error) = player.apply(event) {
+                if !is_lack_of_memory(&error) {
                     return Err(ReplayError::Alloc(error));
                 }
-                Err(error) => {
-                    report.failure = Some(error.to_string());
-                    break;
-                }
+                tally.failure = Some(error.to_string());
+                break;
             }
             tally.count(event);
             if self.options.timeline {
@@ -120,26 +115,44 @@ impl<'a> Replay<'a> {
             }
         }
         progress(tally.done);
+        Ok(tally)
+    }
+
+    /// The figures of that pass, before the allocator gives its memory back.
+    fn report<D: Device>(&self, session: &Session<D>, tally: Tally) -> Result<Report, ReplayError> {
+        let allocator = &session.allocator;
         let counts = allocator.counts();
-        let before: Counts = mark.unwrap_or(counts);
-        report.trace.clone_from(&self.trace.name);
-        report.backend = D::BACKEND.into();
-        report.allocations = tally.sizes.len() as u64;
-        report.frees = tally.frees;
-        report.peak_live_bytes = tally.peak_live_bytes;
-        report.peak_reserved_bytes = allocator.peak_reserved_bytes();
-        report.driver_calls = driver_calls(counts);
-        report.driver_calls_last_iteration = driver_calls(counts) - driver_calls(before);
-        report.stream_waits = counts.stream_waits;
-        report.retries = counts.retries;
-        let measured_ns = || allocator.driver().time_inside().as_nanos() as u64;
-        report.modelled_driver_us = session.device.modelled_ns().unwrap_or_else(measured_ns) / 1000;
-        report.out_of_memory = report.failure.is_some();
         let info = session.device.memory_info().map_err(|e| ReplayError::Alloc(e.into()))?;
-        report.device_bytes = info.total_bytes;
-        let done = tally.done;
-        report.timeline = tally.timeline();
-        Ok((report, done))
+        let measured_ns = || allocator.driver().time_inside().as_nanos() as u64;
+        Ok(Report {
+            trace: self.trace.name.clone(),
+            backend: D::BACKEND.into(),
+            allocations: tally.sizes.len() as u64,
+            frees: tally.frees,
+            peak_live_bytes: tally.peak_live_bytes,
+            peak_reserved_bytes: allocator.peak_reserved_bytes(),
+            driver_calls: driver_calls(counts),
+            // None where the last iteration was not reached.
+            driver_calls_last_iteration: driver_calls(counts)
+                - driver_calls(tally.mark.unwrap_or(counts)),
+            stream_waits: counts.stream_waits,
+            retries: counts.retries,
+            bookkeeping_ns_per_pair: 0.0,
+            modelled_driver_us: session.device.modelled_ns().unwrap_or_else(measured_ns) / 1000,
+            out_of_memory: tally.failure.is_some(),
+            device_bytes: info.total_bytes,
+            failure: tally.failure.clone(),
+            timeline: tally.timeline(),
+        })
+    }
+}
+
+/// Whether a replay ends with figures up to here, instead of none.
+fn is_lack_of_memory(error: &AllocError) -> bool {
+    match error {
+        AllocError::OutOfMemory(_) | AllocError::TooLarge { .. } => true,
+        AllocError::Driver(error) => error.is_out_of_memory(),
+        AllocError::TooManyStreams { .. } => false,
     }
 }
 
@@ -150,6 +163,10 @@ struct Tally {
     live_bytes: u64,
     peak_live_bytes: u64,
     done: usize,
+    /// Counts at the beginning of the last iteration.
+    mark: Option<Counts>,
+    /// Why it ended early.
+    failure: Option<String>,
     /// Events to a point of the timeline.
     stride: usize,
     points: Vec<Point>,
@@ -164,6 +181,8 @@ impl Tally {
             live_bytes: 0,
             peak_live_bytes: 0,
             done: 0,
+            mark: None,
+            failure: None,
             stride: trace.events.len().div_ceil(POINTS).max(1),
             points: Vec::new(),
             open: Point::default(),
