@@ -1,4 +1,5 @@
-//! `genesis-mem demo`: real work on your own files, on this allocator and on the system's.
+//! `genesis-mem demo`: real work on your own files, on this allocator and on the system's, and a
+//! recorded program on the device allocator.
 
 mod files;
 mod index;
@@ -13,13 +14,15 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser};
+use genesis_mem_cuda::replay::{self, Replay, ReplayOptions, Trace};
 use genesis_mem_host::core::stats::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use self::{files::Files, index::Summary, measure::Cost};
 use crate::{
     exit::{self, Exit},
+    progress::progress,
+    replay::table::summary,
     snapshot::{Report, grouped, row, table},
 };
 
@@ -27,7 +30,8 @@ use crate::{
 /// that took, beside the same work on the system's allocator.
 ///
 /// The index maps every word to where it stands; it goes through JSON and back. Hidden and ignored
-/// files, files that are no text and files above 8 MiB are left out.
+/// files, files that are no text and files above 8 MiB are left out. Then the memory requests of a
+/// PyTorch program are replayed on the device allocator, on a simulated GPU.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// The folder; the repository around the current folder where none is given
@@ -66,6 +70,8 @@ struct Outcome {
     system: Option<Done>,
     /// At the end of the work, with the last index still in memory.
     snapshot: Report,
+    /// A PyTorch program's requests on the device allocator.
+    replay: replay::Report,
 }
 
 impl Demo {
@@ -84,8 +90,9 @@ impl Demo {
         {
             bail!("the folder changed meanwhile: the two processes found different words");
         }
+        let replay = Replay::new(&Trace::sample(), ReplayOptions::default()).run(|_| ())?;
         let (rounds, threads) = (self.rounds, rayon::current_num_threads());
-        let outcome = Outcome { folder, rounds, threads, genesis, system, snapshot };
+        let outcome = Outcome { folder, rounds, threads, genesis, system, snapshot, replay };
         if self.json {
             println!("{}", serde_json::to_string(&outcome)?);
         } else {
@@ -137,13 +144,6 @@ pub fn main_on_system() -> ExitCode {
     exit::report(done)
 }
 
-fn progress(name: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:>6} {wide_bar} {pos}/{len} {elapsed}");
-    ProgressBar::new(0)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(name)
-}
-
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Summary { files, bytes, lines, words, different_words, json_bytes } =
@@ -167,7 +167,10 @@ impl std::fmt::Display for Outcome {
         let s = &self.snapshot;
         writeln!(f, "\nGenesis Memory at the end of the work, with the last index in memory:")?;
         writeln!(f, "{}\n{}\n{}", s.sums(), s.counts(), s.fragmentation())?;
-        write!(f, "{}", s.rows())
+        writeln!(f, "{}\n", s.rows())?;
+        let allocations = grouped(self.replay.allocations);
+        writeln!(f, "On a simulated GPU, {allocations} allocations of a program on PyTorch:")?;
+        write!(f, "{}", summary(&self.replay))
     }
 }
 

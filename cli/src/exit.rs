@@ -8,6 +8,7 @@ Exit codes:
   0         it went well
   1         it failed; stderr says why
   2         the command line is wrong
+  3         `replay`: a request could not be served
   and of `run`:
   127       the program was not found
   126       the program cannot be run

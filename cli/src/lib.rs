@@ -2,6 +2,8 @@
 
 pub mod demo;
 mod exit;
+mod progress;
+pub mod replay;
 pub mod run;
 mod snapshot;
 
@@ -22,6 +24,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Replay(replay::Replay),
     Run(run::Run),
 }
 
@@ -29,6 +32,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Run(run) => run.run(),
     };
     exit::report(done)

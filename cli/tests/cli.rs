@@ -123,8 +123,9 @@ fn the_demonstration_compares_both_allocators() {
         assert!(outcome[allocator]["cost"]["peak_resident_bytes"].as_u64().unwrap() > 1 << 20);
     }
     assert!(outcome["snapshot"]["allocations"].as_u64().unwrap() > 40_000);
+    assert_eq!(outcome["replay"]["allocations"], 10_569);
     let table = String::from_utf8(output(&["demo", path]).stdout).unwrap();
-    for part in ["Genesis Memory", "system", "20 files", "external", "block bytes"] {
+    for part in ["Genesis Memory", "system", "20 files", "external", "block bytes", "PyTorch"] {
         assert!(table.contains(part), "{part} is not in\n{table}");
     }
 }

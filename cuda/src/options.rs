@@ -3,6 +3,7 @@
 
 /// Options of a [`DeviceAllocator`](crate::DeviceAllocator).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "replay", derive(serde::Deserialize), serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Options {
     /// The most physical memory to hold, as a share of the device.

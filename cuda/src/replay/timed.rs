@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,13 +14,19 @@ use crate::driver::{DevicePtr, Driver, DriverResult, MemoryInfo, PhysicalId, Str
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Timed<D> {
-    driver: D,
+    driver: Arc<D>,
     nanos: AtomicU64,
+    calls: AtomicU64,
 }
 
 impl<D> Timed<D> {
-    pub(super) const fn new(driver: D) -> Self {
-        Self { driver, nanos: AtomicU64::new(0) }
+    pub(super) const fn new(driver: Arc<D>) -> Self {
+        Self { driver, nanos: AtomicU64::new(0), calls: AtomicU64::new(0) }
+    }
+
+    /// How often the clock was read twice.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
     }
 
     /// Time spent in the driver so far.
@@ -29,6 +38,7 @@ impl<D> Timed<D> {
         let begin = Instant::now();
         let result = call(&self.driver);
         self.nanos.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
         result
     }
 }

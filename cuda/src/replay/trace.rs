@@ -1,20 +1,22 @@
-//! Allocation traces: one event a line, plain or compressed with zstd.
-//!
-//! | line | meaning |
-//! |---|---|
-//! | `# …` | a remark |
-//! | `a ID BYTES STREAM` | an allocation of BYTES for use on STREAM |
-//! | `f ID` | its free, in the stream's order |
-//! | `s STREAM ID` | the block is also used on STREAM |
-//! | `i N` | iteration N begins |
+//! Traces: what a program asked of its device allocator, in order.
 #![forbid(unsafe_code)]
 
-use std::{collections::HashMap, fmt, fs, io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
 
+use super::{error::TraceError, pickle, snapshot, text};
 use crate::driver::StreamId;
 
 /// The first bytes of a zstd frame.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A small recording, for demonstrations; see [`Trace::sample`].
+const SAMPLE: &[u8] = include_bytes!("../../tests/data/09a_dlrm_sparse.trace.zst");
+const SAMPLE_NAME: &str = "09a_dlrm_sparse";
 
 /// One event. Blocks are numbered in order of allocation, from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,195 +59,194 @@ pub struct Trace {
     pub peak_live_bytes: u64,
     /// Streams, in order of appearance.
     pub streams: Vec<StreamId>,
-}
-
-/// Why a trace cannot be read.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum TraceError {
-    /// The file cannot be read or is damaged.
-    Io {
-        /// The file.
-        path: String,
-        /// The reason.
-        source: io::Error,
-    },
-    /// A line is wrong.
-    Line {
-        /// The file or name of the trace.
-        name: String,
-        /// The line's number, from one.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for TraceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "cannot read {path}: {source}"),
-            Self::Line { name, line, reason } => write!(f, "{name}, line {line}: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for TraceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Line { .. } => None,
-        }
-    }
+    /// Of the allocations, those at the beginning that stand for blocks from before the recording.
+    pub earlier_blocks: u64,
+    /// Frees of blocks from before the recording that were left out.
+    pub skipped_frees: u64,
+    /// The sizes of these, bytes.
+    pub skipped_bytes: u64,
 }
 
 impl Trace {
-    /// Reads a trace from a file, compressed or not.
+    /// Reads a trace from a file: the first one where it is a snapshot of several devices.
     ///
     /// # Errors
-    /// The file cannot be read, or a line is wrong; which one is said.
+    /// As for [`read_all`](Self::read_all).
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let io = |source| TraceError::Io { path: path.display().to_string(), source };
-        let bytes = fs::read(path).map_err(io)?;
-        let text = if bytes.starts_with(&ZSTD_MAGIC) {
-            zstd::decode_all(&bytes[..]).map_err(io)?
-        } else {
-            bytes
-        };
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = file.split('.').next().unwrap_or_default();
-        Self::parse(name, &text)
+        Ok(Self::read_all(path)?.swap_remove(0))
     }
 
-    /// Reads a trace from its text.
+    /// Reads all traces of a file: one of a text, and one for each device with events of a memory
+    /// snapshot that PyTorch wrote. Both may be compressed with zstd.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is wrong: what and where is said.
+    pub fn read_all(path: &Path) -> Result<Vec<Self>, TraceError> {
+        let shown = path.display().to_string();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = file.split('.').next().unwrap_or_default();
+        let traces = match File::open(path) {
+            Ok(file) => Self::read_from(name, file),
+            Err(source) => Err(TraceError::Io { path: shown.clone(), source }),
+        };
+        traces.map_err(|error| match error {
+            TraceError::Io { source, .. } => TraceError::Io { path: shown, source },
+            TraceError::Broken { position, reason, .. } => {
+                TraceError::Broken { name: shown, position, reason }
+            }
+        })
+    }
+
+    /// Reads all traces that `input` holds, as [`read_all`](Self::read_all) does; `name` is for
+    /// people. At least one.
+    ///
+    /// # Errors
+    /// As for [`read_all`](Self::read_all).
+    pub fn read_from(name: &str, input: impl Read) -> Result<Vec<Self>, TraceError> {
+        let io = |source| TraceError::Io { path: name.into(), source };
+        let mut input = BufReader::new(input);
+        if starts_with(&mut input, &ZSTD_MAGIC).map_err(io)? {
+            let decoder = zstd::Decoder::with_buffer(input).map_err(io)?;
+            return Self::read_plain(name, BufReader::new(decoder));
+        }
+        Self::read_plain(name, input)
+    }
+
+    fn read_plain(name: &str, mut input: impl BufRead) -> Result<Vec<Self>, TraceError> {
+        // An error here comes again when the text is read, with its place.
+        if starts_with(&mut input, &[pickle::PROTO]).unwrap_or(false) {
+            return snapshot::read(name, input);
+        }
+        text::read(name, input).map(|trace| vec![trace])
+    }
+
+    /// Reads a trace from its text, which is not compressed.
     ///
     /// # Errors
     /// A line is wrong; which one is said.
-    pub fn parse(name: &str, text: &[u8]) -> Result<Self, TraceError> {
-        let mut reader =
-            Reader { trace: Self { name: name.into(), ..Self::default() }, ..Reader::default() };
-        let error = |line, reason| TraceError::Line { name: name.into(), line, reason };
-        let mut lines = 0;
-        for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            lines = index + 1;
-            let Some(line) = line.strip_suffix(b"\n") else {
-                return Err(error(lines, "the file ends within this line: it is truncated".into()));
-            };
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let line = std::str::from_utf8(line).map_err(|_| error(lines, "not text".into()))?;
-            reader.line(line).map_err(|reason| error(lines, reason))?;
-        }
-        if reader.trace.events.is_empty() {
-            return Err(error(lines, "no events".into()));
-        }
-        Ok(reader.trace)
+    pub fn parse(name: &str, text: impl BufRead) -> Result<Self, TraceError> {
+        text::read(name, text)
+    }
+
+    /// A small recording that is part of this crate: some training steps of a recommendation
+    /// model (DLRM with sparse gradients) on two streams, as PyTorch asked for memory.
+    pub fn sample() -> Self {
+        let traces = Self::read_from(SAMPLE_NAME, SAMPLE);
+        traces.expect("a test reads it").swap_remove(0)
+    }
+
+    /// Where the last iteration begins that allocates something; zero where none is marked. A
+    /// mark at the end, before nothing but frees, begins none.
+    pub fn last_iteration(&self) -> usize {
+        let is_alloc = |event: &Event| matches!(event, Event::Alloc { .. });
+        let last_alloc = self.events.iter().rposition(is_alloc).unwrap_or(0);
+        let before = &self.events[..last_alloc];
+        before.iter().rposition(|event| *event == Event::Iteration).unwrap_or(0)
     }
 }
 
-#[derive(Default)]
-struct Reader {
+fn starts_with(input: &mut impl BufRead, magic: &[u8]) -> io::Result<bool> {
+    Ok(input.fill_buf()?.starts_with(magic))
+}
+
+/// Puts a trace together and keeps it sound. Blocks go by names here: any numbers.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
     trace: Trace,
-    /// Live blocks by their name in the trace: number and size.
+    /// Live blocks by their names: number and size.
     live: HashMap<u64, (u32, u64)>,
     live_bytes: u64,
+    streams: HashSet<StreamId>,
 }
 
-impl Reader {
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        let mut words = line.split_ascii_whitespace();
-        let event = match words.next() {
-            None | Some("#") => return Ok(()),
-            Some("a") => self.alloc(number(&mut words, "id")?, &mut words)?,
-            Some("f") => self.free(number(&mut words, "id")?)?,
-            Some("s") => {
-                let stream = StreamId(number(&mut words, "stream")?);
-                let block = self.block(number(&mut words, "id")?)?;
-                Event::Record { block, stream }
-            }
-            Some("i") => {
-                number(&mut words, "iteration")?;
-                Event::Iteration
-            }
-            Some(word) if word.starts_with('#') => return Ok(()),
-            Some(word) => return Err(format!("unknown event {word:?}; expected a, f, s, i or #")),
-        };
-        if let Some(word) = words.next() {
-            return Err(format!("{word:?} after the end of the event"));
-        }
-        self.trace.events.push(event);
-        Ok(())
+impl Builder {
+    pub(super) fn new(name: String) -> Self {
+        Self { trace: Trace { name, ..Trace::default() }, ..Self::default() }
     }
 
-    fn alloc<'a>(
-        &mut self,
-        id: u64,
-        words: &mut impl Iterator<Item = &'a str>,
-    ) -> Result<Event, String> {
-        let bytes = number(words, "size")?;
-        let stream = StreamId(number(words, "stream")?);
+    pub(super) fn alloc(&mut self, id: u64, bytes: u64, stream: StreamId) -> Result<(), String> {
         let block = u32::try_from(self.trace.allocations).map_err(|_| "too many allocations")?;
+        let sum = self.live_bytes.checked_add(bytes).ok_or("sizes add up to too much")?;
         if self.live.insert(id, (block, bytes)).is_some() {
             return Err(format!("block {id} is allocated again while it is live"));
         }
-        self.live_bytes = self.live_bytes.checked_add(bytes).ok_or("sizes add up to too much")?;
-        self.trace.peak_live_bytes = self.trace.peak_live_bytes.max(self.live_bytes);
+        self.live_bytes = sum;
+        self.trace.peak_live_bytes = self.trace.peak_live_bytes.max(sum);
         self.trace.allocations += 1;
-        if !self.trace.streams.contains(&stream) {
-            self.trace.streams.push(stream);
-        }
-        Ok(Event::Alloc { bytes, stream })
+        self.meet(stream);
+        self.trace.events.push(Event::Alloc { bytes, stream });
+        Ok(())
     }
 
-    fn free(&mut self, id: u64) -> Result<Event, String> {
-        let block = self.block(id)?;
-        let (_, bytes) = self.live.remove(&id).expect("looked up above");
+    pub(super) fn free(&mut self, id: u64) -> Result<(), String> {
+        let (block, bytes) = self.live.remove(&id).ok_or_else(|| not_live(id))?;
         self.live_bytes -= bytes;
         self.trace.frees += 1;
-        Ok(Event::Free { block })
+        self.trace.events.push(Event::Free { block });
+        Ok(())
     }
 
-    fn block(&self, id: u64) -> Result<u32, String> {
-        match self.live.get(&id) {
-            Some((block, _)) => Ok(*block),
-            None => Err(format!("block {id} is not live: never allocated, or freed before")),
+    pub(super) fn record(&mut self, id: u64, stream: StreamId) -> Result<(), String> {
+        let &(block, _) = self.live.get(&id).ok_or_else(|| not_live(id))?;
+        self.meet(stream);
+        self.trace.events.push(Event::Record { block, stream });
+        Ok(())
+    }
+
+    pub(super) fn iteration(&mut self) {
+        self.trace.events.push(Event::Iteration);
+    }
+
+    /// The blocks so far are from before the recording.
+    pub(super) fn recording_begins(&mut self) {
+        self.trace.earlier_blocks = self.trace.allocations;
+    }
+
+    /// A block from before the recording is freed.
+    pub(super) fn skip_free(&mut self, bytes: u64) {
+        self.trace.skipped_frees += 1;
+        self.trace.skipped_bytes = self.trace.skipped_bytes.saturating_add(bytes);
+    }
+
+    pub(super) fn is_live(&self, id: u64) -> bool {
+        self.live.contains_key(&id)
+    }
+
+    fn meet(&mut self, stream: StreamId) {
+        if self.streams.insert(stream) {
+            self.trace.streams.push(stream);
         }
+    }
+
+    /// The trace, if it asks for anything.
+    pub(super) fn finish(self) -> Option<Trace> {
+        (self.trace.allocations > 0).then_some(self.trace)
     }
 }
 
-fn number<'a>(words: &mut impl Iterator<Item = &'a str>, what: &str) -> Result<u64, String> {
-    let word = words.next().ok_or_else(|| format!("the {what} is missing"))?;
-    word.parse().map_err(|_| format!("{word:?} is no {what}: expected a whole number"))
+fn not_live(id: u64) -> String {
+    format!("block {id} is not live: never allocated, or freed before")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn error(text: &str) -> (usize, String) {
-        match Trace::parse("t", text.as_bytes()) {
-            Err(TraceError::Line { line, reason, .. }) => (line, reason),
-            other => panic!("{other:?}"),
-        }
+    fn last_iteration(text: &str) -> usize {
+        Trace::parse("t", text.as_bytes()).unwrap().last_iteration()
     }
 
     #[test]
-    fn a_trace_is_read_and_summed_up() {
-        let text = "# a remark\na 7 100 0\ni 1\na 8 50 3\ns 3 7\nf 7\na 7 10 0\nf 8\n";
-        let trace = Trace::parse("t", text.as_bytes()).unwrap();
-        assert_eq!((trace.allocations, trace.frees, trace.peak_live_bytes), (3, 2, 150));
-        assert_eq!(trace.events[3], Event::Record { block: 0, stream: StreamId(3) });
-        assert_eq!(trace.streams, [StreamId(0), StreamId(3)]);
+    fn the_last_iteration_allocates_something() {
+        assert_eq!(last_iteration("a 1 1 0\na 2 1 0\nf 1\n"), 0);
+        assert_eq!(last_iteration("i 0\na 1 1 0\ni 1\na 2 1 0\nf 1\n"), 2);
+        assert_eq!(last_iteration("i 0\na 1 1 0\ni 1\na 2 1 0\nf 1\ni 2\n"), 2);
+        assert_eq!(last_iteration("i 0\na 1 1 0\ni 1\na 2 1 0\ni 2\nf 1\nf 2\n"), 2);
     }
 
     #[test]
-    fn a_broken_line_is_named() {
-        assert_eq!(error("a 1 2 0\nf 2\n").0, 2);
-        assert_eq!(error("a 1 2 0\nf 1\nf 1\n").0, 3);
-        assert_eq!(error("a 1 2\n").0, 1);
-        assert_eq!(error("# x\na 1 b 0\n").0, 2);
-        assert_eq!(error("a 1 2 0\na 1 2 0\n").0, 2);
-        assert_eq!(error("a 1 2 0\nz\n").0, 2);
-        assert!(error("a 1 2 0\nf 1").1.contains("truncated"));
-        assert_eq!(error("").1, "no events");
+    fn the_sample_is_sound() {
+        let sample = Trace::sample();
+        assert_eq!((sample.allocations, sample.streams.len()), (10_569, 2));
     }
 }

@@ -134,7 +134,7 @@ impl Driver for SimDriver {
     fn is_passed(&self, fence: &SimFence) -> DriverResult<bool> {
         let mut sim = self.enter(DriverCall::Query)?;
         let synchronised = sim.host.get(&fence.stream).is_some_and(|&p| p >= fence.position);
-        let passed = synchronised || sim.time >= fence.time + sim.options.lag_ops;
+        let passed = synchronised || sim.time >= fence.time.saturating_add(sim.options.lag_ops);
         if passed {
             join(&mut sim.host, &fence.clock);
             join(&mut sim.host, &Clock::from([(fence.stream, fence.position)]));
