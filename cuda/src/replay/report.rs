@@ -67,5 +67,5 @@ pub struct Point {
 
 /// What counts as a driver call in reports.
 pub(super) const fn driver_calls(counts: Counts) -> u64 {
-    counts.maps + counts.unmaps
+    counts.maps + counts.unmaps + counts.allocs + counts.frees
 }
