@@ -80,7 +80,7 @@ impl<D: Driver> DeviceAllocator<D> {
     /// [`AllocError::OutOfMemory`] with all numbers, once everything free has been collected.
     #[inline]
     pub fn alloc(&self, bytes: u64, stream: StreamId) -> Result<Block, AllocError> {
-        self.0.alloc(bytes, stream, PoolId::default())
+        self.0.alloc(bytes, stream, self.0.captures.pool_of(stream))
     }
 
     /// Allocates from a private pool.
@@ -239,6 +239,10 @@ impl<D: Driver> DeviceAllocator<D> {
     /// Forgets the peaks: the present levels are the new ones.
     pub fn reset_peak_stats(&self) {
         self.0.reset_peaks();
+    }
+
+    pub(crate) fn shared(&self) -> &Shared<D> {
+        &self.0
     }
 
     /// The driver below.

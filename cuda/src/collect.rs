@@ -10,6 +10,7 @@ use crate::{
     heap::{Heap, PoolId},
     pool::{Place, Pool},
     shared::Shared,
+    upkeep::Upkeep,
 };
 
 impl<D: Driver> Shared<D> {
@@ -129,6 +130,15 @@ impl<D: Driver> Shared<D> {
     /// Gives back as much as has not been needed in a while, and what the cache holds beyond its
     /// size, as far as no enqueued work uses it. Never waits.
     pub(crate) fn collect_garbage(&self, pool: &mut Pool<D>) -> Result<u64, DriverError> {
+        self.collect(pool, |_, heap| heap.arena.lock().idle_bytes(self.options.idle_frees))
+    }
+
+    /// The same, with `idle_bytes` of each heap of the ordinary pool.
+    pub(crate) fn collect(
+        &self,
+        pool: &mut Pool<D>,
+        mut idle_bytes: impl FnMut(&mut Upkeep, &Heap) -> u64,
+    ) -> Result<u64, DriverError> {
         self.settle(pool)?;
         self.advance(pool)?;
         let heaps = || self.heaps().filter(|heap| heap.pool == PoolId::default());
@@ -138,16 +148,17 @@ impl<D: Driver> Shared<D> {
             heap.arena.lock().for_each_free(add);
         }
         let mut excess_bytes = free_bytes.saturating_sub(pool.cache_bytes);
-        let passed: Vec<u32> = pool.progress.iter().map(|progress| progress.passed).collect();
-        let out_of_use =
-            |heap: &Heap, stamp: u32| passed[heap.index as usize].wrapping_sub(stamp) as i32 >= 0;
+        let out_of_use = out_of_use(pool);
         let mut released = 0;
         for heap in heaps() {
-            let idle_bytes = heap.arena.lock().idle_bytes(self.options.idle_frees);
-            released += self.release_free(pool, heap, idle_bytes, out_of_use)?;
-            let more = self.release_free(pool, heap, excess_bytes, out_of_use)?;
-            excess_bytes = excess_bytes.saturating_sub(more);
-            released += more;
+            let most_bytes = idle_bytes(&mut pool.upkeep, heap).max(excess_bytes);
+            let gone = if most_bytes < self.granule_bytes {
+                0
+            } else {
+                self.release_free(pool, heap, most_bytes, &out_of_use)?
+            };
+            excess_bytes = excess_bytes.saturating_sub(gone);
+            released += gone;
         }
         Ok(released)
     }
@@ -158,17 +169,20 @@ impl<D: Driver> Shared<D> {
         if self.plain {
             return Ok(());
         }
-        for heap in self.heaps() {
+        // A graph knows its addresses: nothing is gained by moving what it has freed.
+        for heap in self.heaps().filter(|heap| heap.pool == PoolId::default()) {
             self.gather_own(pool, heap)?;
         }
         Ok(())
     }
 
     /// Makes heaps that ran out of addresses usable again, where all their memory has moved
-    /// elsewhere. Waits on the CPU for the device.
+    /// elsewhere; those of private pools stay, since graphs use their addresses. Waits on the CPU
+    /// for the device.
     pub(crate) fn reclaim_addresses(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         self.synchronize(pool)?;
-        for heap in self.heaps().filter(|heap| heap.full.load(Ordering::Relaxed)) {
+        let ordinary = self.heaps().filter(|heap| heap.pool == PoolId::default());
+        for heap in ordinary.filter(|heap| heap.full.load(Ordering::Relaxed)) {
             let windows = {
                 let arena = heap.arena.lock();
                 if arena.is_hollow() { arena.windows().to_vec() } else { continue }

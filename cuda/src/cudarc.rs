@@ -22,7 +22,8 @@ use cudarc::driver::{
 use crate::{
     Builder, DeviceAllocator,
     driver::{
-        DevicePtr, Driver, DriverCall, DriverError, DriverResult, MemoryInfo, PhysicalId, StreamId,
+        CaptureMode, DevicePtr, Driver, DriverCall, DriverError, DriverResult, MemoryInfo,
+        PhysicalId, StreamId,
     },
 };
 
@@ -84,7 +85,7 @@ const READ_WRITE: c_int = 3;
 const PORTABLE: u32 = 1;
 
 /// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 31] = [
+const FUNCTIONS: [&str; 32] = [
     "cuInit",
     "cuDeviceGetCount",
     "cuDeviceGet",
@@ -116,6 +117,7 @@ const FUNCTIONS: [&str; 31] = [
     "cuMemcpyDtoDAsync_v2",
     "cuEventSynchronize",
     "cuDevicePrimaryCtxRelease_v2",
+    "cuThreadExchangeStreamCaptureMode",
 ];
 
 /// Names under which the driver library is installed, as cudarc looks for them.
@@ -392,6 +394,20 @@ impl Driver for CudarcDriver {
         // SAFETY: the caller vouches for the stream's handle.
         let code = unsafe { sys::cuStreamSynchronize(raw(stream)) };
         check(code, DriverCall::Synchronize, stream.0, 0)
+    }
+
+    fn exchange_capture_mode(&self, mode: CaptureMode) -> DriverResult<CaptureMode> {
+        use sys::CUstreamCaptureMode::{self as Mode, *};
+        const MODES: [(CaptureMode, Mode); 3] = [
+            (CaptureMode::Global, CU_STREAM_CAPTURE_MODE_GLOBAL),
+            (CaptureMode::ThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+            (CaptureMode::Relaxed, CU_STREAM_CAPTURE_MODE_RELAXED),
+        ];
+        let mut raw = MODES[mode as usize].1;
+        // SAFETY: `raw` outlives the call, which writes the mode of before to it.
+        let code = unsafe { sys::cuThreadExchangeStreamCaptureMode(&mut raw) };
+        check(code, DriverCall::Open, 0, 0)?;
+        Ok(MODES[raw as usize].0)
     }
 
     fn register_host(&self, address: usize, bytes: usize) -> DriverResult<()> {

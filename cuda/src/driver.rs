@@ -226,6 +226,17 @@ impl fmt::Display for DriverError {
 
 impl std::error::Error for DriverError {}
 
+/// Which calls the capture of a stream forbids to a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CaptureMode {
+    /// Calls that could disturb a capture of any thread.
+    Global,
+    /// Calls that could disturb a capture of this thread.
+    ThreadLocal,
+    /// None.
+    Relaxed,
+}
+
 /// The result of a driver call.
 pub type DriverResult<T> = Result<T, DriverError>;
 
@@ -335,6 +346,15 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// The stream is gone or the device unusable.
     fn synchronize(&self, stream: StreamId) -> DriverResult<()>;
+
+    /// Sets which calls a capture forbids to this thread; returns what was set before. Drivers
+    /// without graphs have nothing to do.
+    ///
+    /// # Errors
+    /// The device is unusable.
+    fn exchange_capture_mode(&self, mode: CaptureMode) -> DriverResult<CaptureMode> {
+        Ok(mode)
+    }
 
     /// Page-locks `bytes` of host memory at `address`, so that transfers need no staging copy.
     ///

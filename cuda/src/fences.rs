@@ -36,7 +36,10 @@ impl<D: Driver> Shared<D> {
     pub(crate) fn settle(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         let mut nodes = Vec::new();
         for heap in self.heaps() {
-            let pending = std::mem::take(&mut heap.arena.lock().pending);
+            let mut arena = heap.arena.lock();
+            // Those that a captured stream uses wait until the capture has ended.
+            let captured = |node: &mut (u32, u64)| node.1 & pool.captured == 0;
+            let pending = arena.pending.extract_if(.., captured);
             nodes.extend(pending.into_iter().map(|(node, mask)| (heap.index, node, mask)));
         }
         if !nodes.is_empty() {
@@ -79,7 +82,7 @@ impl<D: Driver> Shared<D> {
             {
                 (*passed, *fence) = (*stamp, None);
             }
-            if fence.is_none() && *passed != clock {
+            if fence.is_none() && *passed != clock && heap.bit & pool.captured == 0 {
                 let new = self.driver.record(heap.stream)?;
                 if self.driver.is_passed(&new)? {
                     *passed = clock;
@@ -100,14 +103,19 @@ impl<D: Driver> Shared<D> {
         self.settle(pool)
     }
 
-    /// Waits on the CPU for every stream that has a heap.
+    /// Waits on the CPU for every stream that is known and not being captured.
     pub(crate) fn synchronize(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         let clocks: Vec<u32> = self.heaps().map(|heap| heap.arena.lock().clock).collect();
-        for &stream in &pool.streams {
-            self.driver.synchronize(stream)?;
+        for (index, &stream) in pool.streams.iter().enumerate() {
+            if pool.captured >> index & 1 == 0 {
+                self.driver.synchronize(stream)?;
+            }
         }
-        for (progress, clock) in pool.progress.iter_mut().zip(clocks) {
-            *progress = Progress { fence: None, passed: clock };
+        for (heap, clock) in self.heaps().zip(clocks) {
+            if heap.bit & pool.captured == 0 {
+                let progress = &mut pool.progress[heap.index as usize];
+                *progress = Progress { fence: None, passed: clock };
+            }
         }
         Ok(())
     }

@@ -119,7 +119,8 @@ impl<D: Driver> Shared<D> {
         Arenas { heaps, own: own.expect("a heap is in its pool") }
     }
 
-    /// The memory behind free nodes of at least `min_len` quanta. A piece whose bytes are usable
+    /// The memory behind free nodes of at least `min_len` quanta, as far as the heap that asks may
+    /// wait for its last users. A piece whose bytes are usable
     /// at several places is found to be wholly free only if none of its parts is in a node
     /// smaller than that.
     pub(crate) fn free_ranges(
@@ -129,13 +130,16 @@ impl<D: Driver> Shared<D> {
         min_len: u32,
     ) -> FreeRanges {
         let mut free = Vec::new();
+        let own = arenas.heap().bit;
         for (heap, arena) in &arenas.heaps {
             arena.for_each_free_range(min_len, |node, window, range| {
                 let memory = arena.windows()[window as usize].memory;
                 let place = Place { heap: heap.index, window };
                 let stamp = arena.node(node).stamp;
                 let waits = self.waits(pool, heap, stamp);
-                free.push(Free { memory, range, place, node, stamp, waits });
+                if pool.may_wait(own, waits) {
+                    free.push(Free { memory, range, place, node, stamp, waits });
+                }
             });
         }
         free.sort_unstable_by_key(|part| (part.memory, part.range.start));

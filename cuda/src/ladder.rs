@@ -16,7 +16,7 @@
 //! created, mapped or waited for on the CPU.
 #![forbid(unsafe_code)]
 
-use std::sync::{MutexGuard, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::{
     arena::QUANTUM_BYTES,
@@ -38,7 +38,7 @@ impl<D: Driver> Shared<D> {
     /// Serves a request that found no free block at hand.
     pub(crate) fn slow(
         &self,
-        pool: &mut MutexGuard<'_, Pool<D>>,
+        pool: &mut Pool<D>,
         request: Request<'_>,
     ) -> Result<Block, Option<DriverError>> {
         pool.counts.misses += 1;
@@ -177,7 +177,12 @@ impl<D: Driver> Shared<D> {
     ) -> Result<Option<Block>, DriverError> {
         let Request { heap, bytes, len } = request;
         let others = self.heaps().filter(|h| h.pool == heap.pool && h.index != heap.index);
-        let fitting = others.filter_map(|h| Some((h.arena.lock().best_fit(len)?.1, h)));
+        let fitting = others.filter_map(|h| {
+            let arena = h.arena.lock();
+            let (node, len) = arena.best_fit(len)?;
+            let waits = self.waits(pool, h, arena.node(node).stamp);
+            pool.may_wait(heap.bit, waits).then_some((len, h))
+        });
         let Some((_, home)) = fitting.min_by_key(|(len, home)| (*len, home.index)) else {
             return Ok(None);
         };
@@ -185,6 +190,9 @@ impl<D: Driver> Shared<D> {
         // Another thread may have been quicker; then there is simply nothing to borrow.
         let Some((node, _)) = arena.best_fit(len) else { return Ok(None) };
         let waits = self.waits(pool, home, arena.node(node).stamp);
+        if !pool.may_wait(heap.bit, waits) {
+            return Ok(None);
+        }
         self.wait_for(pool, heap, waits)?;
         let node = arena.alloc(len, bytes).expect("it fitted under the same lock");
         pool.counts.borrows += 1;
@@ -202,17 +210,20 @@ impl<D: Driver> Shared<D> {
             return Ok(0);
         }
         let mut arena = heap.arena.lock();
+        let captured = pool.captured;
+        let may_wait = |mask: u64| (mask | heap.bit) & captured == 0;
         let in_batches = pool.batches.iter().flat_map(|batch| &batch.nodes);
-        let in_batches = in_batches.filter(|(home, ..)| *home == heap.index);
+        let in_batches =
+            in_batches.filter(|(home, _, mask)| *home == heap.index && may_wait(*mask));
         let waiting: Vec<(u32, u64)> = in_batches
             .map(|&(_, node, mask)| (node, mask))
-            .chain(arena.pending.iter().copied())
+            .chain(arena.pending.iter().copied().filter(|(_, mask)| may_wait(*mask)))
             .collect();
         self.wait_for(pool, heap, waiting.iter().fold(0, |waits, (_, mask)| waits | mask))?;
         for batch in &mut pool.batches {
-            batch.nodes.retain(|(home, ..)| *home != heap.index);
+            batch.nodes.retain(|(home, _, mask)| *home != heap.index || !may_wait(*mask));
         }
-        arena.pending.clear();
+        arena.pending.retain(|(_, mask)| !may_wait(*mask));
         waiting.iter().for_each(|&(node, _)| arena.settle(node));
         Ok(waiting.len())
     }

@@ -51,6 +51,7 @@ mod arena;
 mod bins;
 mod buffer;
 mod builder;
+mod capture;
 mod collect;
 mod copy;
 #[cfg(feature = "cudarc")]
@@ -76,11 +77,13 @@ pub mod sim;
 mod sizes;
 mod stats;
 mod transfer;
+mod upkeep;
 mod vec;
 
 pub use allocator::DeviceAllocator;
 pub use buffer::DeviceBuffer;
 pub use builder::Builder;
+pub use capture::Capture;
 pub use copy::CopyError;
 pub use error::{AllocError, FreeError, OutOfMemory};
 pub use heap::{Block, PoolId};

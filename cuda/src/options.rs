@@ -31,8 +31,11 @@ pub struct Options {
     pub piece_bytes: u64,
     /// The same for the last fifth below the limit, bytes.
     pub near_piece_bytes: u64,
-    /// Garbage is what no allocation has needed during this many frees on its stream.
+    /// Garbage is what no allocation has needed during this many frees on its stream. The pool
+    /// looks for it by itself as often, in the next power of two.
     pub idle_frees: u32,
+    /// The least time between two such looks, milliseconds.
+    pub idle_ms: u32,
     /// Growth is rounded up to this many bytes where the slack allows.
     pub growth_bytes: u64,
     /// Whether transfers between ordinary host memory and buffers go through page-locked memory.
@@ -57,6 +60,7 @@ impl Default for Options {
             piece_bytes: 36 << 20,
             near_piece_bytes: 20 << 20,
             idle_frees: 100_000,
+            idle_ms: 1000,
             growth_bytes: 8 << 20,
             pinned_memory: false,
             pinned_limit_bytes: u64::MAX,

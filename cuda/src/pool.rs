@@ -7,6 +7,7 @@ use std::{collections::VecDeque, ops::Range};
 use crate::{
     arena::QUANTUM_BYTES,
     driver::{Driver, PhysicalId},
+    upkeep::Upkeep,
 };
 
 /// A window: the heap it is in, and its index there.
@@ -147,6 +148,9 @@ pub(crate) struct Pool<D: Driver> {
     pub(crate) streams: Vec<crate::driver::StreamId>,
     pub(crate) pools: u32,
     pub(crate) counts: Counts,
+    /// Bits of the streams that are being captured.
+    pub(crate) captured: u64,
+    pub(crate) upkeep: Upkeep,
 }
 
 impl<D: Driver> Pool<D> {
@@ -165,6 +169,8 @@ impl<D: Driver> Pool<D> {
             streams: Vec::new(),
             pools: 1,
             counts: Counts::default(),
+            captured: 0,
+            upkeep: Upkeep::new(),
         }
     }
 
@@ -180,6 +186,7 @@ impl<D: Driver> Pool<D> {
     pub(crate) fn insert(&mut self, id: PhysicalId, len: u32) -> u32 {
         let parts = vec![Part { end: len, place: 0 }];
         let memory = Memory { id, len, places: Vec::with_capacity(1), parts };
+        self.upkeep.grown();
         self.reserved_bytes += memory.bytes();
         self.reserved_peak_bytes = self.reserved_peak_bytes.max(self.reserved_bytes);
         match self.unused.pop() {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError, TryLockError,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -10,6 +10,7 @@ use genesis_mem_core::sync::Lock;
 
 use crate::{
     arena::{Arena, QUANTUM_BYTES},
+    capture::{Captures, PoolGuard},
     driver::{DevicePtr, Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
     heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
@@ -42,6 +43,9 @@ pub(crate) struct Shared<D: Driver> {
     /// Whether the device has no virtual memory management; see `plain.rs`.
     pub(crate) plain: bool,
     pub(crate) oom: Mutex<Option<OomCallback>>,
+    pub(crate) captures: Captures,
+    /// A heap's clock at which the cache is looked after: where these bits are zero.
+    upkeep_mask: u32,
 }
 
 impl<D: Driver> Shared<D> {
@@ -61,6 +65,8 @@ impl<D: Driver> Shared<D> {
             apart: AtomicBool::new(plain),
             plain,
             oom: Mutex::new(None),
+            captures: Captures::default(),
+            upkeep_mask: options.idle_frees.checked_next_power_of_two().unwrap_or(1 << 31) - 1,
             driver: Arc::new(driver),
             options,
         })
@@ -68,8 +74,17 @@ impl<D: Driver> Shared<D> {
 
     /// The pool. A panic under the lock leaves only counts behind, so poison is no reason to
     /// stop.
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<D>> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn pool(&self) -> PoolGuard<'_, D> {
+        PoolGuard::new(self, self.pool.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same, if nobody is busy with it.
+    pub(crate) fn try_pool(&self) -> Option<PoolGuard<'_, D>> {
+        match self.pool.try_lock() {
+            Ok(pool) => Some(PoolGuard::new(self, pool)),
+            Err(TryLockError::Poisoned(pool)) => Some(PoolGuard::new(self, pool.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// All heaps there are.
@@ -246,7 +261,7 @@ impl<D: Driver> Shared<D> {
 
     /// Records fences for what was freed, if nobody is busy with the pool: whoever is will do so.
     pub(crate) fn settle_now(&self) {
-        if let Ok(mut pool) = self.pool.try_lock() {
+        if let Some(mut pool) = self.try_pool() {
             // A failure leaves it for the next time.
             let _ = self.settle(&mut pool);
         }
@@ -270,6 +285,11 @@ impl<D: Driver> Shared<D> {
             0 => arena.free(block.node),
             others => arena.free_pending(block.node, others),
         };
+        let is_due = arena.clock & self.upkeep_mask == 0;
+        drop(arena);
+        if is_due {
+            self.look_after();
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ mod state;
 mod transfer;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -188,6 +188,7 @@ impl SimDriver {
             registered: BTreeMap::new(),
             host_uses: Vec::new(),
             streams: HashMap::new(),
+            captured: HashSet::new(),
             host: Clock::new(),
             time: 0,
             counts: [0; DriverCall::COUNT],
@@ -251,6 +252,17 @@ impl SimDriver {
             for (_, last) in physical.uses.range_mut(from..to) {
                 last.live = false;
             }
+        }
+    }
+
+    /// Begins or ends the capture of a graph on `stream`: until its end, fences on the stream and
+    /// waits for it are violations.
+    pub fn set_captured(&self, stream: StreamId, captured: bool) {
+        let mut sim = self.lock();
+        if captured {
+            sim.captured.insert(stream);
+        } else {
+            sim.captured.remove(&stream);
         }
     }
 

@@ -11,8 +11,8 @@ use memmap2::{MmapMut, MmapOptions};
 
 use super::lock::lock_pages;
 use crate::driver::{
-    DevicePtr, Driver, DriverCall, DriverError, DriverResult, MemoryInfo, MemoryKind, PhysicalId,
-    StreamId,
+    CaptureMode, DevicePtr, Driver, DriverCall, DriverError, DriverResult, MemoryInfo, MemoryKind,
+    PhysicalId, StreamId,
 };
 
 /// The CPU, as a stream: what it has done is done.
@@ -145,6 +145,10 @@ impl<D: Driver> Driver for PinnedHost<D> {
 
     fn synchronize(&self, stream: StreamId) -> DriverResult<()> {
         if stream == CPU { Ok(()) } else { self.device.synchronize(stream) }
+    }
+
+    fn exchange_capture_mode(&self, mode: CaptureMode) -> DriverResult<CaptureMode> {
+        self.device.exchange_capture_mode(mode)
     }
 
     fn register_host(&self, address: usize, bytes: usize) -> DriverResult<()> {

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::driver::{DevicePtr, Driver, DriverResult, MemoryInfo, PhysicalId, StreamId};
+use crate::driver::{
+    CaptureMode, DevicePtr, Driver, DriverResult, MemoryInfo, PhysicalId, StreamId,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -110,6 +112,10 @@ impl<D: Driver> Driver for Timed<D> {
 
     fn synchronize(&self, stream: StreamId) -> DriverResult<()> {
         self.time(|driver| driver.synchronize(stream))
+    }
+
+    fn exchange_capture_mode(&self, mode: CaptureMode) -> DriverResult<CaptureMode> {
+        self.time(|driver| driver.exchange_capture_mode(mode))
     }
 
     fn register_host(&self, address: usize, bytes: usize) -> DriverResult<()> {

@@ -124,6 +124,7 @@ impl Driver for SimDriver {
 
     fn record(&self, stream: StreamId) -> DriverResult<SimFence> {
         let mut sim = self.enter(DriverCall::Record)?;
+        sim.check_capture(DriverCall::Record, stream)?;
         let (time, host) = (sim.time, sim.host.clone());
         let state = sim.streams.entry(stream).or_default();
         let mut clock = state.clock.clone();
@@ -144,6 +145,7 @@ impl Driver for SimDriver {
 
     fn wait(&self, stream: StreamId, fence: &SimFence) -> DriverResult<()> {
         let mut sim = self.enter(DriverCall::Wait)?;
+        sim.check_capture(DriverCall::Wait, stream)?;
         let state = sim.streams.entry(stream).or_default();
         join(&mut state.clock, &fence.clock);
         join(&mut state.clock, &Clock::from([(fence.stream, fence.position)]));
@@ -152,6 +154,7 @@ impl Driver for SimDriver {
 
     fn synchronize(&self, stream: StreamId) -> DriverResult<()> {
         let mut sim = self.enter(DriverCall::Synchronize)?;
+        sim.check_capture(DriverCall::Synchronize, stream)?;
         let state = sim.streams.entry(stream).or_default();
         let mut clock = state.clock.clone();
         clock.insert(stream, state.position);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
 
@@ -68,6 +68,8 @@ pub(super) struct Sim {
     /// Copies from and to page-locked host memory, until the host has seen them pass.
     pub(super) host_uses: Vec<(Range<usize>, StreamId, u64)>,
     pub(super) streams: HashMap<StreamId, SimStream>,
+    /// Streams that record their work instead of running it.
+    pub(super) captured: HashSet<StreamId>,
     pub(super) host: Clock,
     pub(super) time: u64,
     pub(super) counts: [u64; DriverCall::COUNT],
@@ -184,6 +186,11 @@ impl Sim {
                 self.violations.push(Violation::UnmappedInUse { stream, address });
             }
         }
+    }
+
+    /// Reports a call that the capture of `stream` forbids.
+    pub(super) fn check_capture(&mut self, call: DriverCall, stream: StreamId) -> DriverResult<()> {
+        if self.captured.contains(&stream) { Err(self.bad(call, stream.0, 0)) } else { Ok(()) }
     }
 
     pub(super) fn bad(&mut self, call: DriverCall, address: u64, bytes: u64) -> DriverError {

@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::CudaStream;
-use genesis_mem_cuda::{DeviceAllocator, DeviceBuffer, cudarc::CudarcDriver, driver::DriverError};
+use cudarc::driver::{
+    CudaStream,
+    sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
+};
+use genesis_mem_cuda::{
+    DeviceAllocator, DeviceBuffer,
+    cudarc::CudarcDriver,
+    driver::{Driver, DriverError},
+};
 
 use super::{Device, finish};
 
@@ -74,6 +81,51 @@ pub(crate) fn a_buffer_follows_its_uses<D: Device<Driver = CudarcDriver>>(device
     }
     assert!(holds(&kept, &streams[0], 5));
     drop((kept, streams));
+    finish(device);
+}
+
+/// A graph that copies `input` to `output` by way of a scratch buffer which is freed within it.
+/// Between its launches the ordinary pool is worn out and emptied.
+pub(crate) fn a_graph_is_launched_from_memory_of_its_own<D: Device<Driver = CudarcDriver>>(
+    device: D,
+) {
+    let allocator = device.allocator();
+    let [stream, other] = streams(&device);
+    let len = device.granules(3) as usize / 4;
+    let (mut input, mut output) = (new(&device, len, &stream), new(&device, len, &stream));
+    write(&mut input, &stream, 1);
+    stream.synchronize().expect("the device answers");
+
+    let pool = allocator.create_pool();
+    let capture = allocator.capture(allocator.driver().stream_id(&stream), pool);
+    let capture = capture.expect("the device answers");
+    let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL;
+    stream.begin_capture(mode).expect("the device captures");
+    for _ in 0..4 {
+        // The first needs new memory, which a capture would otherwise forbid.
+        let mut scratch = new(&device, len, &stream);
+        stream.memcpy_dtod(&input, &mut scratch).expect("a copy is captured");
+        stream.memcpy_dtod(&scratch, &mut output).expect("a copy is captured");
+    }
+    // Another stream goes on meanwhile.
+    let beside = new(&device, len, &other);
+    drop(beside);
+    let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    let graph = stream.end_capture(flags).expect("the device captures").expect("there is work");
+    drop(capture);
+
+    for value in 10..16 {
+        write(&mut input, &stream, value);
+        let mut worn = new(&device, device.granules(40) as usize / 4, &stream);
+        write(&mut worn, &stream, 99);
+        drop(worn);
+        allocator.empty_cache().expect("the device answers");
+        graph.launch().expect("the graph is whole");
+        assert!(holds(&output, &stream, value), "launch with {value}");
+    }
+    drop((graph, input, output));
+    allocator.drop_pool(pool).expect("the device answers");
+    drop((stream, other));
     finish(device);
 }
 

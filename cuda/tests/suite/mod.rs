@@ -83,6 +83,7 @@ macro_rules! suite {
         $crate::suite::suite! { $name, $device,
             buffers::copies_and_zeroes_go_where_they_should
             buffers::a_buffer_follows_its_uses
+            buffers::a_graph_is_launched_from_memory_of_its_own
             buffers::too_many_devices_is_an_error
         }
     };
