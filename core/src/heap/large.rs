@@ -126,12 +126,7 @@ impl<C: Config> Heap<C> {
         held_bytes: usize,
     ) -> Option<NonNull<u8>> {
         // SAFETY: forwarded: owner only.
-        let new = unsafe {
-            match self.alloc_fast(new_bytes, align) {
-                Some(new) => new,
-                None => self.alloc_slow(new_bytes, align, false)?,
-            }
-        };
+        let new = unsafe { self.alloc_any(new_bytes, align) }?;
         let kept_bytes = old_bytes.unwrap_or(held_bytes).min(held_bytes).min(new_bytes);
         let large = matches!(found, Found::Large(_)) && Self::class_of(new_bytes, align).is_none();
         // Whole pages of two spans: the tail of the last one is in both, and nobody's.
