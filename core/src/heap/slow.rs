@@ -28,6 +28,13 @@ fn frees_to_reopen(slab: &Descriptor) -> u32 {
     (slab.capacity.get() / REOPEN_SHARE).max(1)
 }
 
+/// How many of its blocks the owner has freed since the slab was full. To walk the chain instead would
+/// wait for one block after another that is in no cache.
+fn freed_since_full(slab: &Descriptor) -> u32 {
+    let (told_after, left) = (frees_to_reopen(slab), slab.frees_left());
+    if left <= told_after { told_after - left } else { told_after + (NEVER - left) }
+}
+
 /// After so many frees into a current slab that the first look has not found, the heap thinks again
 /// about that.
 const CURRENT_FREES: u32 = 1024;
@@ -230,7 +237,7 @@ impl<C: Config> Heap<C> {
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
         let shelf = self.shelf(slab.class());
         shelf.remove(Place::Full, slab);
-        let free = slab.free().count() + slab.gather();
+        let free = freed_since_full(slab) + slab.gather();
         let others = slab.carved.get() - free;
         if others == 0 {
             return self.release(arena, slab);
