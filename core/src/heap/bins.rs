@@ -154,6 +154,9 @@ impl Shelf {
 /// The sizes that the table of bins serves: those of slabs that are one granule of 64 KiB.
 pub(super) const TABLE_BYTES: usize = 8192;
 
+/// What the sizes of larger blocks are multiples of, bytes.
+pub(super) const LARGER_STEP_BYTES: usize = TABLE_BYTES / 8;
+
 /// How far into a heap the bins start, bytes: blocks in use often start where a page does, and a load
 /// of a bin from the same place in its page would wait for what was written to the block (the
 /// processor compares the low twelve bits of addresses first).
@@ -166,14 +169,20 @@ pub(super) const fn bin_start(class: usize) -> usize {
 
 /// By sixteenths of a size, rounded up: how far into a heap its bin is, bytes. Where the compiler
 /// knows the size, it knows the entry.
-pub(super) static BIN_STARTS: [u16; TABLE_BYTES / 16 + 1] = {
-    let mut starts = [0; TABLE_BYTES / 16 + 1];
-    let mut quanta = 0;
-    while quanta < starts.len() {
-        if let Some(class) = HostClasses::of(quanta * 16) {
-            starts[quanta] = bin_start(class.index()) as u16;
+pub(super) static BIN_STARTS: [u16; TABLE_BYTES / 16 + 1] = bin_starts(16);
+
+/// The same for sizes beyond that table, by their KiB.
+pub(super) static LARGER_STARTS: [u16; HostClasses::MAX_BYTES / LARGER_STEP_BYTES + 1] =
+    bin_starts(LARGER_STEP_BYTES);
+
+const fn bin_starts<const LEN: usize>(step_bytes: usize) -> [u16; LEN] {
+    let mut starts = [0; LEN];
+    let mut steps = 0;
+    while steps < LEN {
+        if let Some(class) = HostClasses::of(steps * step_bytes) {
+            starts[steps] = bin_start(class.index()) as u16;
         }
-        quanta += 1;
+        steps += 1;
     }
     starts
-};
+}

@@ -7,7 +7,7 @@ use core::{
 
 use super::{
     Heap,
-    bins::{BIN_STARTS, BINS_START, Bin, TABLE_BYTES},
+    bins::{BIN_STARTS, BINS_START, Bin, LARGER_STARTS, LARGER_STEP_BYTES, TABLE_BYTES},
 };
 use crate::{
     config::Config,
@@ -29,9 +29,16 @@ impl<C: Config> Heap<C> {
         // places of bins in the heap.
         unsafe {
             assert_unchecked(bytes <= TABLE_BYTES);
-            let start = *BIN_STARTS.get_unchecked(bytes.div_ceil(16)) as usize;
-            &*ptr::from_ref(self).cast::<u8>().add(start).cast::<Bin>()
+            self.bin_at(*BIN_STARTS.get_unchecked(bytes.div_ceil(16)))
         }
+    }
+
+    /// # Safety
+    /// - There is a bin so many bytes into the heap.
+    #[inline(always)]
+    unsafe fn bin_at(&self, start: u16) -> &Bin {
+        // SAFETY: forwarded.
+        unsafe { &*ptr::from_ref(self).cast::<u8>().add(start as usize).cast::<Bin>() }
     }
 
     /// The bin of a layout; `None` if it needs a span of its own.
@@ -39,6 +46,16 @@ impl<C: Config> Heap<C> {
     fn bin_for(&self, bytes: usize, align: usize) -> Option<&Bin> {
         if Self::is_ordinary(bytes, align) {
             return Some(self.tabled_bin(bytes));
+        }
+        let is_larger = bytes > TABLE_BYTES && bytes <= Self::MAX_SLAB_BLOCK_BYTES;
+        // Where the largest is a power of two it is a block's size, so it bounds blocks, too.
+        if const { Self::MAX_SLAB_BLOCK_BYTES.is_power_of_two() }
+            && is_larger
+            && align <= HostClasses::QUANTUM_BYTES
+        {
+            let steps = bytes.div_ceil(LARGER_STEP_BYTES);
+            // SAFETY: as in `tabled_bin`.
+            return Some(unsafe { self.bin_at(*LARGER_STARTS.get_unchecked(steps)) });
         }
         Some(self.bin(Self::class_of(bytes, align)?))
     }
