@@ -246,6 +246,8 @@ impl<C: Config> Arena<C> {
                     patience -= 1;
                     C::Relax::relax();
                 }
+                // So is what heaps keep, while they keep it.
+                Grown::Refused if self.put_kept() => {}
                 Grown::Refused => return None,
             }
         }
@@ -390,7 +392,7 @@ impl<C: Config> Arena<C> {
         self.counts.backend_calls.fetch_add(1, Relaxed);
     }
 
-    fn record(&self, kind: EventKind, span: Span) {
+    pub(crate) fn record(&self, kind: EventKind, span: Span) {
         if C::Sink::ENABLED {
             let bytes = span.granules as usize * C::GRANULE_BYTES;
             let address = self.address_of(span.granule).addr().get();

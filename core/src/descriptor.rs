@@ -55,7 +55,8 @@ pub(crate) struct Descriptor {
     frees_left: Cell<u32>,
     /// Granules back to the head of the span.
     pub(crate) lead: Cell<u32>,
-    /// `ceil(2^64 / block_bytes)`.
+    /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
+    /// asked for, bytes.
     inverse: Cell<u64>,
     /// Where the free set is: in a bin while the slab is current there, else `own`.
     home: Cell<*const Linked>,
@@ -144,6 +145,16 @@ impl Descriptor {
     pub(crate) fn set_tag(&self, tag: usize) {
         // Release pairs with whatever hands the span's blocks to another thread.
         self.tag.store(tag, Ordering::Release);
+    }
+
+    /// What the arena's sums take the holder of a large block to have asked for, bytes.
+    pub(crate) fn booked_bytes(&self) -> usize {
+        self.inverse.get() as usize
+    }
+
+    /// Says so, together with the sums.
+    pub(crate) fn set_booked_bytes(&self, bytes: usize) {
+        self.inverse.set(bytes as u64);
     }
 
     /// Takes a large block out of use; false if somebody else just did.

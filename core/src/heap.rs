@@ -8,6 +8,7 @@ mod bins;
 mod fast;
 mod first_look;
 mod free;
+mod kept;
 mod large;
 mod outbox;
 mod slow;
@@ -22,6 +23,7 @@ pub use self::fast::Missed;
 use self::{
     bins::{BINS_START, Bin, Shelf, TABLE_BYTES, bin_start},
     first_look::FirstLook,
+    kept::Kept,
     outbox::Outbox,
 };
 use crate::{
@@ -49,6 +51,9 @@ pub struct Heap<C: Config> {
     reallocations_in_place: Counter,
     large_allocations: Counter,
     large_frees: Counter,
+    /// What holders of large blocks asked for beyond what the arena's sums take them to have: wraps,
+    /// and only the sum over heaps counts.
+    large_requested_bytes: Counter,
     base: Cell<usize>,
     descriptors: Cell<NonNull<Descriptor>>,
     /// How far this heap knows the arena to be open; zero in a heap that stands for none.
@@ -62,6 +67,7 @@ pub struct Heap<C: Config> {
     bins: Bins,
     shelves: [Shelf; HostClasses::COUNT],
     first_look: FirstLook,
+    kept: Kept,
     outbox: Outbox,
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
     returned: Apart<RemoteList>,
@@ -129,10 +135,12 @@ impl<C: Config> Heap<C> {
             reallocations_in_place: Counter::new(),
             large_allocations: Counter::new(),
             large_frees: Counter::new(),
+            large_requested_bytes: Counter::new(),
             retained_bytes: Cell::new(0),
             large_list: LargeList { head: Cell::new(ptr::null()) },
             shared: Lock::new(()),
             first_look: FirstLook::new(),
+            kept: Kept::new(),
             dropped_whole: Cell::new(false),
             bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
             shelves: [const { Shelf::new() }; HostClasses::COUNT],
@@ -202,6 +210,12 @@ impl<C: Config> Heap<C> {
         let large = &mut s.large;
         large.allocations += self.large_allocations.get();
         large.frees += self.large_frees.get();
+        let (kept_granules, kept_bytes) = self.kept();
+        let beyond = self.large_requested_bytes.get().wrapping_sub(kept_bytes);
+        large.requested_bytes = large.requested_bytes.wrapping_add(beyond);
+        let kept_span_bytes = u64::from(kept_granules) * C::GRANULE_BYTES as u64;
+        large.allocated_bytes = large.allocated_bytes.saturating_sub(kept_span_bytes);
+        s.cached_bytes.current += kept_span_bytes;
         s.cache_misses += self.misses.get();
         s.remote_frees += self.remote_frees.get();
         s.reallocations += self.reallocations.get();

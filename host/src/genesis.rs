@@ -116,6 +116,12 @@ fn alloc_zeroed_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u
 #[cold]
 #[inline(never)]
 pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if !zeroed
+        // SAFETY: I1: the heap is the calling thread's.
+        && let Some(block) = unsafe { thread::heap().alloc_kept(bytes, align) }
+    {
+        return block.as_ptr();
+    }
     // SAFETY: I1: `with_heap` makes this thread the owner.
     let block = process::with_heap(|heap| unsafe { heap.alloc_slow(bytes, align, zeroed) });
     purger::poke(process::arena().reserved_bytes());
@@ -149,6 +155,12 @@ fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usiz
 #[cold]
 #[inline(never)]
 pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {
+    if let Some((bytes, align)) = layout
+        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+        && unsafe { thread::heap().free_large_fast(block, bytes, align) }
+    {
+        return;
+    }
     // SAFETY: I1: `with_heap` makes this thread the owner; the caller gives the block up.
     process::with_heap(|heap| unsafe { heap.free_slow(block, layout) });
 }

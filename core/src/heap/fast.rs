@@ -260,7 +260,7 @@ impl<C: Config> Heap<C> {
 
     /// The descriptor of the granule that `block` lies in, if the heap knows that ground.
     #[inline(always)]
-    fn descriptor_of(&self, block: NonNull<u8>) -> Option<&Descriptor> {
+    pub(super) fn descriptor_of(&self, block: NonNull<u8>) -> Option<&Descriptor> {
         let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
         if offset_bytes >= self.opened_bytes.get() {
             return None;

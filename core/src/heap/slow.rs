@@ -298,6 +298,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only.
     pub unsafe fn collect(&self) {
         let Some(arena) = self.arena() else { return };
+        self.put_kept(arena);
         self.send_all(arena);
         self.settle_returned(arena);
         for class in 0..HostClasses::COUNT {
