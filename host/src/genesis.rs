@@ -136,12 +136,21 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
 fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { heap.free_own(block, bytes, missed) } {
+        free_foreign(heap, block, bytes, missed);
+    }
+}
+
+/// The same for a block that is not the thread's own.
+#[inline(never)]
+fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { heap.free_foreign(block, bytes, missed) } {
         // Which ordinary alignment was asked for makes no difference.
         free_elsewhere(heap, block, bytes, MIN_ALIGN);
     }
 }
 
-/// The same for a block that is not small, or not the thread's own.
+/// The same for every other block.
 #[cold]
 #[inline(never)]
 fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {

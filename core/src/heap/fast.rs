@@ -10,6 +10,7 @@ use super::{
     bins::{BIN_STARTS, BINS_START, Bin, LARGER_STARTS, LARGER_STEP_BYTES, TABLE_BYTES},
 };
 use crate::{
+    arena::Arena,
     config::Config,
     descriptor::{Descriptor, tag},
     free_blocks::{FreeBlock, FreeBlocks, Located},
@@ -185,6 +186,54 @@ impl<C: Config> Heap<C> {
         true
     }
 
+    /// Frees what [`free_own`](Self::free_own) has not freed either, if it is of another heap's slab.
+    ///
+    /// # Safety
+    /// - As for [`free_own`](Self::free_own).
+    #[inline(always)]
+    pub unsafe fn free_foreign(
+        &self,
+        block: NonNull<u8>,
+        bytes: usize,
+        Missed(bin): Missed<'_>,
+    ) -> bool {
+        let Some((arena, slab)) = self.arena().zip(self.descriptor_of(block)) else {
+            return false;
+        };
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
+        // SAFETY: the caller gives the block up.
+        slab.tag() != ptr::from_ref(bin).addr()
+            && unsafe { self.free_if_foreign(arena, slab, bin, block, offset_bytes, bytes) }
+    }
+
+    /// # Safety
+    /// - Owner only; `slab` is what describes the span that the block lies in at that offset, and is
+    ///   not of this heap's `bin`. The caller gives `block` up.
+    #[inline(always)]
+    unsafe fn free_if_foreign(
+        &self,
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        bin: &Bin,
+        block: NonNull<u8>,
+        offset_bytes: usize,
+        bytes: usize,
+    ) -> bool {
+        let block = block.cast::<FreeBlock>();
+        if slab.tag() <= tag::LARGE
+            || !ptr::eq(bin, self.bin(slab.class()))
+            // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
+            || !unsafe { slab.may_be_live(block, offset_bytes) }
+        {
+            return false;
+        }
+        bin.frees.add(1);
+        bin.requested_bytes.add((bytes as u64).wrapping_neg());
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        unsafe { self.free_remote(arena, slab, Located { block, offset_bytes }) };
+        true
+    }
+
     /// As [`free_own`](Self::free_own), for slabs of any length, alignment and owner.
     ///
     /// # Safety
@@ -200,19 +249,8 @@ impl<C: Config> Heap<C> {
             return unsafe { self.free_local(slab, bin, block, offset_bytes, Some(bytes)) };
         }
         let Some(arena) = self.arena() else { return false };
-        let block = block.cast::<FreeBlock>();
-        if tag <= tag::LARGE
-            || !ptr::eq(bin, self.bin(slab.class()))
-            // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
-            || !unsafe { slab.may_be_live(block, offset_bytes) }
-        {
-            return false;
-        }
-        bin.frees.add(1);
-        bin.requested_bytes.add((bytes as u64).wrapping_neg());
-        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { self.free_remote(arena, slab, Located { block, offset_bytes }) };
-        true
+        // SAFETY: forwarded.
+        unsafe { self.free_if_foreign(arena, slab, bin, block, offset_bytes, bytes) }
     }
 
     /// Frees a block with the layout that it was allocated with, on the fast path or the slow one.

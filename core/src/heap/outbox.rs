@@ -59,15 +59,10 @@ impl<C: Config> Heap<C> {
         self.remote_frees.add(1);
         let (owner, _) = owner_of::<C>(slab, slab.tag());
         // SAFETY: I3: heaps are immortal. What is read does not change while a block is live.
-        if unsafe { &*owner }.is_dropped_whole() {
-            // Its slabs may be gone before a parcel is sent.
-            let secret = slab.own.secret();
+        let owner = unsafe { &*owner };
+        if owner.is_dropped_whole() {
             // SAFETY: forwarded.
-            if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
-                // SAFETY: I3: as above.
-                unsafe { &*owner }.hand_back(arena, slab);
-            }
-            return;
+            return unsafe { Self::send_one(arena, owner, slab, located) };
         }
         let parcel = &self.outbox.parcels[arena.granule_of(slab) as usize % PARCELS];
         if !ptr::eq(parcel.slab.get(), slab) {
@@ -85,6 +80,22 @@ impl<C: Config> Heap<C> {
         }
     }
 
+    /// Sends a block of a heap that is dropped whole: its slabs may be gone before a parcel is sent.
+    ///
+    /// # Safety
+    /// - As for [`free_remote`](Self::free_remote); the slab is `owner`'s.
+    #[cold]
+    #[inline(never)]
+    unsafe fn send_one(arena: &Arena<C>, owner: &Self, slab: &Descriptor, located: Located) {
+        let secret = slab.own.secret();
+        // SAFETY: forwarded.
+        if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
+            owner.hand_back(arena, slab);
+        }
+    }
+
+    /// Not inlined, so that what comes before it, a block a call, stays short.
+    #[inline(never)]
     fn send(&self, arena: &Arena<C>, parcel: &Parcel) {
         // SAFETY: I3: descriptors are immortal.
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
