@@ -3,8 +3,7 @@
 //!
 //! One word says which span is kept, so that whoever takes it out has it alone: its owner for a
 //! request, or any thread that gives free memory back or has run out of it.
-
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+#![forbid(unsafe_code)]
 
 use super::Heap;
 use crate::{
@@ -13,7 +12,10 @@ use crate::{
     config::Config,
     descriptor::{Descriptor, tag},
     event::EventKind,
-    sync::atomic::AtomicU64,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Relaxed},
+    },
 };
 
 /// The longest span that is kept, bytes.
