@@ -246,6 +246,8 @@ impl<C: Config> Arena<C> {
                     patience -= 1;
                     C::Relax::relax();
                 }
+                // So is what heaps keep, while they keep it.
+                Grown::Refused if self.put_kept() => {}
                 Grown::Refused => return None,
             }
         }
@@ -378,8 +380,8 @@ impl<C: Config> Arena<C> {
         self.backend.page_bytes().get()
     }
 
-    pub(crate) fn base_and_descriptors(&self) -> (usize, *const Descriptor) {
-        (self.base.load(Relaxed).addr(), self.descriptors.load(Relaxed))
+    pub(crate) fn base_and_descriptors(&self) -> (usize, Option<NonNull<Descriptor>>) {
+        (self.base.load(Relaxed).addr(), NonNull::new(self.descriptors.load(Relaxed)))
     }
 
     pub(crate) fn opened_bytes(&self) -> usize {
@@ -390,7 +392,7 @@ impl<C: Config> Arena<C> {
         self.counts.backend_calls.fetch_add(1, Relaxed);
     }
 
-    fn record(&self, kind: EventKind, span: Span) {
+    pub(crate) fn record(&self, kind: EventKind, span: Span) {
         if C::Sink::ENABLED {
             let bytes = span.granules as usize * C::GRANULE_BYTES;
             let address = self.address_of(span.granule).addr().get();

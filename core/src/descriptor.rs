@@ -13,7 +13,7 @@ use crate::{
     free_blocks::{FreeBlock, FreeBlocks, Link, Linked},
     remote::RemoteList,
     size_class::{HostClasses, SizeClass},
-    slab::{NEVER, Slab},
+    slab::NEVER,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -48,13 +48,18 @@ pub(crate) enum Place {
 #[repr(C, align(128))]
 pub(crate) struct Descriptor {
     tag: AtomicUsize,
-    pub(crate) slab: Slab<Linked>,
-    /// `ceil(2^64 / block_bytes)`.
-    inverse: Cell<u64>,
+    /// The free set while the slab is not current. Where blocks lie and what links are mixed with is
+    /// always there, for other threads.
+    pub(crate) own: Linked,
+    /// Frees until the owner is told; see [`Slab`](crate::slab::Slab), which counts the same way.
+    frees_left: Cell<u32>,
     /// Granules back to the head of the span.
     pub(crate) lead: Cell<u32>,
-    /// Length of the span, granules.
-    pub(crate) granules: Cell<u32>,
+    /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
+    /// asked for, bytes.
+    inverse: Cell<u64>,
+    /// Where the free set is: in a bin while the slab is current there, else `own`.
+    home: Cell<*const Linked>,
 
     /// Frees by other threads.
     pub(crate) remote: RemoteList,
@@ -66,12 +71,17 @@ pub(crate) struct Descriptor {
     /// Bytes of a block; of a large one, what its holder asked for.
     pub(crate) block_bytes: Cell<usize>,
     pub(crate) carved: Cell<u32>,
-    /// Of a slab that may stay empty: what it counts against its heap's allowance, bytes.
-    pub(crate) retained_bytes: Cell<u32>,
+    /// Of a slab of several granules that may stay empty: how many blocks it counts against its
+    /// heap's allowance.
+    pub(crate) retained_blocks: Cell<u8>,
     pub(crate) class: Cell<u8>,
     pub(crate) place: Cell<Place>,
     /// Uncarved blocks read as zero.
     pub(crate) zeroed: Cell<bool>,
+    /// How many blocks the slab has, free or live.
+    pub(crate) capacity: Cell<u32>,
+    /// Length of the span, granules.
+    pub(crate) granules: Cell<u32>,
     /// The list of large blocks that a large block is in, if any.
     pub(crate) list: Cell<*const LargeList>,
 }
@@ -86,9 +96,6 @@ pub(crate) struct LargeList {
 // first block is handed out and only read from then on.
 unsafe impl Sync for Descriptor {}
 
-/// The slab of a bin that has none: always empty, so the fast path needs no test for it.
-pub(crate) static NO_SLAB: Descriptor = Descriptor::new();
-
 /// What is wrong with a pointer that came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
@@ -101,23 +108,27 @@ pub(crate) enum Misfit {
 }
 
 impl Descriptor {
-    pub(crate) const fn new() -> Self {
+    #[cfg(test)]
+    const fn new() -> Self {
         Self {
             tag: AtomicUsize::new(tag::FREE),
-            slab: Slab::new(Linked::new(), 0),
-            inverse: Cell::new(0),
+            own: Linked::new(),
+            frees_left: Cell::new(NEVER),
             lead: Cell::new(0),
-            granules: Cell::new(0),
+            inverse: Cell::new(0),
+            home: Cell::new(ptr::null()),
             remote: RemoteList::new(),
             returned: FreeBlock::new(),
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
             block_bytes: Cell::new(0),
             carved: Cell::new(0),
-            retained_bytes: Cell::new(0),
+            retained_blocks: Cell::new(0),
             class: Cell::new(0),
             place: Cell::new(Place::Current),
             zeroed: Cell::new(false),
+            capacity: Cell::new(0),
+            granules: Cell::new(0),
             list: Cell::new(ptr::null()),
         }
     }
@@ -134,6 +145,16 @@ impl Descriptor {
     pub(crate) fn set_tag(&self, tag: usize) {
         // Release pairs with whatever hands the span's blocks to another thread.
         self.tag.store(tag, Ordering::Release);
+    }
+
+    /// What the arena's sums take the holder of a large block to have asked for, bytes.
+    pub(crate) fn booked_bytes(&self) -> usize {
+        self.inverse.get() as usize
+    }
+
+    /// Says so, together with the sums.
+    pub(crate) fn set_booked_bytes(&self, bytes: usize) {
+        self.inverse.set(bytes as u64);
     }
 
     /// Takes a large block out of use; false if somebody else just did.
@@ -153,9 +174,10 @@ impl Descriptor {
         zeroed: bool,
     ) {
         let block_bytes = HostClasses::block_bytes(class);
-        self.slab.free.reset(base, secret);
-        self.slab.set_capacity((span_bytes / block_bytes) as u32);
-        self.slab.tell_after(NEVER);
+        self.own.reset(base, secret);
+        self.home.set(&self.own);
+        self.capacity.set((span_bytes / block_bytes) as u32);
+        self.tell_after(NEVER);
         self.inverse.set(u64::MAX / block_bytes as u64 + 1);
         self.lead.set(0);
         self.next.set(ptr::null());
@@ -165,7 +187,44 @@ impl Descriptor {
         self.class.set(class.index() as u8);
         self.place.set(Place::Current);
         self.zeroed.set(zeroed);
-        self.retained_bytes.set(0);
+        self.retained_blocks.set(0);
+    }
+
+    /// The free set of the slab. Owner only.
+    #[inline(always)]
+    pub(crate) fn free(&self) -> &Linked {
+        // SAFETY: I3: the descriptor is a slab's, and the bins of its heap are immortal as it is.
+        unsafe { &*self.home.get() }
+    }
+
+    /// Moves the free set to `bin`, for as long as the slab is current there. Owner only.
+    pub(crate) fn lend_to(&self, bin: &Linked) {
+        bin.take_over(&self.own);
+        self.home.set(bin);
+    }
+
+    /// Moves the free set back. Owner only.
+    pub(crate) fn take_home(&self) {
+        self.own.take_over(self.free());
+        self.home.set(&self.own);
+    }
+
+    /// Has the `frees`-th free from now tell the owner; [`NEVER`] for none.
+    pub(crate) fn tell_after(&self, frees: u32) {
+        self.frees_left.set(frees);
+    }
+
+    /// How many frees are left until the owner is told.
+    pub(crate) fn frees_left(&self) -> u32 {
+        self.frees_left.get()
+    }
+
+    /// Counts a free. True: the owner is to look.
+    #[inline(always)]
+    pub(crate) fn count_free(&self) -> bool {
+        let frees_left = self.frees_left.get().wrapping_sub(1);
+        self.frees_left.set(frees_left);
+        frees_left == 0
     }
 
     /// The class of the slab.
@@ -194,7 +253,7 @@ impl Descriptor {
         offset_bytes: usize,
     ) -> bool {
         // SAFETY: spans in use are committed.
-        self.is_start(offset_bytes) && !unsafe { self.slab.free.looks_free(block) }
+        self.is_start(offset_bytes) && !unsafe { self.own.looks_free(block) }
     }
 
     /// The same for slow paths, which say what is wrong.
@@ -202,15 +261,15 @@ impl Descriptor {
     /// # Safety
     /// - The descriptor is a slab's, and the offset lies in its span.
     pub(crate) unsafe fn check_live(&self, offset_bytes: usize) -> Result<(), Misfit> {
-        if offset_bytes >= self.slab.free.bound_bytes() {
+        if offset_bytes >= self.own.bound_bytes() {
             return Err(Misfit::NeverAllocated);
         }
         if !self.is_start(offset_bytes) {
             return Err(Misfit::Interior);
         }
-        let block = self.slab.free.locate(offset_bytes).block;
+        let block = self.own.locate(offset_bytes).block;
         // SAFETY: the offset is that of a carved block.
-        if unsafe { self.slab.free.looks_free(block) && self.is_free(offset_bytes) } {
+        if unsafe { self.own.looks_free(block) && self.is_free(offset_bytes) } {
             return Err(Misfit::Free);
         }
         Ok(())
@@ -223,7 +282,7 @@ impl Descriptor {
     /// - The offset is that of a carved block of the slab.
     #[cold]
     unsafe fn is_free(&self, offset_bytes: usize) -> bool {
-        let free = &self.slab.free;
+        let free = &self.own;
         let mut link = Link::to(offset_bytes);
         for _ in 0..=self.carved.get() {
             if link == Link::END {
@@ -241,7 +300,7 @@ impl Descriptor {
     /// How far into the slab a block lies, bytes.
     #[inline(always)]
     pub(crate) fn offset_of(&self, block: NonNull<u8>) -> usize {
-        block.as_ptr().addr().wrapping_sub(self.slab.free.base().addr())
+        block.as_ptr().addr().wrapping_sub(self.own.base().addr())
     }
 
     /// Carves up to a page's worth of new blocks; returns the first and adds the rest to the free
@@ -249,7 +308,7 @@ impl Descriptor {
     pub(crate) fn carve(&self, page_bytes: usize) -> Option<usize> {
         let carved = self.carved.get();
         let block_bytes = self.block_bytes.get();
-        let left = self.slab.capacity() - carved;
+        let left = self.capacity.get() - carved;
         if left == 0 {
             return None;
         }
@@ -258,12 +317,14 @@ impl Descriptor {
         let fitting = ((page_end_bytes - start_bytes) / block_bytes) as u32;
         let count = fitting.min(left);
         self.carved.set(carved + count);
-        self.slab.free.set_bound_bytes(start_bytes + count as usize * block_bytes);
+        let bound_bytes = start_bytes + count as usize * block_bytes;
+        // Also where other threads look.
+        self.own.set_bound_bytes(bound_bytes);
+        let free = self.free();
+        free.set_bound_bytes(bound_bytes);
         for index in (1..count as usize).rev() {
             // SAFETY: I2: new blocks are in no set and in nobody's hands.
-            unsafe {
-                self.slab.free.push(self.slab.free.locate(start_bytes + index * block_bytes))
-            };
+            unsafe { free.push(free.locate(start_bytes + index * block_bytes)) };
         }
         Some(start_bytes)
     }
@@ -271,7 +332,7 @@ impl Descriptor {
     /// Moves what other threads freed into the owner's set; returns how many. Owner only, slab not
     /// parked.
     pub(crate) fn gather(&self) -> u32 {
-        let free = &self.slab.free;
+        let free = self.free();
         let chain = self.remote.drain();
         if free.head() == Link::END {
             free.set_head(chain.first());
@@ -297,7 +358,7 @@ impl Descriptor {
 
     /// How many blocks are live; those that wait in the remote list are not. Owner only.
     pub(crate) fn count_live(&self) -> u32 {
-        self.carved.get() - self.slab.free.count() - self.remote.count()
+        self.carved.get() - self.free().count() - self.remote.count()
     }
 }
 
@@ -312,7 +373,7 @@ mod tests {
         // SAFETY: what is tested: every field is valid as zeroes.
         let zeroed: Descriptor = unsafe { core::mem::zeroed() };
         assert_eq!(zeroed.tag(), tag::FREE);
-        assert!(zeroed.slab.free.count() == 0 && zeroed.remote.count() == 0);
+        assert!(zeroed.own.count() == 0 && zeroed.remote.count() == 0);
     }
 
     #[test]

@@ -50,18 +50,13 @@ impl Link {
     pub const fn offset_bytes(self) -> usize {
         self.0 as usize
     }
-
-    /// Whether this can be a link at all, the end included.
-    #[inline(always)]
-    const fn is_plausible(self) -> bool {
-        self.0 <= Self::END.0
-    }
 }
 
 /// A free block of host memory: its first word is the link to the next.
 ///
 /// The word is mixed with a secret of the slab, so that a write after the free shows as a chain
-/// that leaves the slab, and so that a block freed twice is told from data.
+/// that leaves the slab, and so that a block freed twice is told from data: offsets are short, so
+/// the upper half of the word is that of the secret.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct FreeBlock {
@@ -87,8 +82,18 @@ impl FreeBlock {
     /// - The caller owns the block or the chain it is in.
     #[inline(always)]
     pub unsafe fn next(&self, secret: u64) -> Link {
+        // SAFETY: forwarded.
+        Link(unsafe { self.word() } ^ secret)
+    }
+
+    /// The link as it is kept, mixed with the secret.
+    ///
+    /// # Safety
+    /// - The caller owns the block or the chain it is in.
+    #[inline(always)]
+    unsafe fn word(&self) -> u64 {
         // SAFETY: I1: nobody writes the link meanwhile.
-        Link(self.link.with(|link| unsafe { *link }) ^ secret)
+        self.link.with(|link| unsafe { *link })
     }
 
     /// Has `next` follow this block.
@@ -97,8 +102,8 @@ impl FreeBlock {
     /// - The caller owns the block, which is in no chain yet.
     #[inline(always)]
     pub unsafe fn set_next(&self, next: Link, secret: u64) {
-        // SAFETY: I1: nobody else reads or writes the link.
-        self.link.with_mut(|link| unsafe { *link = next.0 ^ secret });
+        // SAFETY: forwarded.
+        unsafe { self.set_word(next.0 ^ secret) };
     }
 
     /// Wipes the link of a block that leaves its chain.
@@ -107,8 +112,27 @@ impl FreeBlock {
     /// - The caller owns the block.
     #[inline(always)]
     pub unsafe fn wipe(&self) {
+        // SAFETY: forwarded.
+        unsafe { self.set_word(0) };
+    }
+
+    /// The upper half of [`word`](Self::word): all that tells a link from data.
+    ///
+    /// # Safety
+    /// - As for [`word`](Self::word).
+    #[inline(always)]
+    unsafe fn upper_half(&self) -> u32 {
+        let index = usize::from(cfg!(target_endian = "little"));
+        // SAFETY: I1: as in `word`; the word has two halves.
+        self.link.with(|link| unsafe { *link.cast::<u32>().add(index) })
+    }
+
+    /// # Safety
+    /// - The caller owns the block.
+    #[inline(always)]
+    unsafe fn set_word(&self, word: u64) {
         // SAFETY: I1: nobody else reads or writes the link.
-        self.link.with_mut(|link| unsafe { *link = 0 });
+        self.link.with_mut(|link| unsafe { *link = word });
     }
 }
 
@@ -129,7 +153,8 @@ const _: () = assert!(size_of::<FreeBlock>() == 8 && align_of::<FreeBlock>() == 
 #[derive(Debug)]
 #[repr(C)]
 pub struct Linked {
-    head: Cell<Link>,
+    /// The link to the first block, mixed like all links: a push and a pop move it as it is.
+    head: Cell<u64>,
     /// Blocks lie below this offset. One comparison with it finds the end of the chain, a link
     /// that was overwritten, and a slab that is none.
     bound: Cell<u64>,
@@ -141,7 +166,7 @@ impl Linked {
     /// No blocks, nowhere.
     pub const fn new() -> Self {
         Self {
-            head: Cell::new(Link::END),
+            head: Cell::new(Link::END.0),
             bound: Cell::new(0),
             base: Cell::new(core::ptr::null_mut()),
             secret: Cell::new(0),
@@ -151,10 +176,18 @@ impl Linked {
     /// Starts over, empty, for blocks from `base`. The top bit of the secret is set, so that
     /// ordinary data, zero above all, does not look like a link.
     pub(crate) fn reset(&self, base: NonNull<u8>, secret: u64) {
-        self.head.set(Link::END);
         self.bound.set(0);
         self.base.set(base.as_ptr());
         self.secret.set(secret | 1 << 63);
+        self.set_head(Link::END);
+    }
+
+    /// Becomes what `other` is, which is not to be used meanwhile.
+    pub(crate) fn take_over(&self, other: &Self) {
+        self.head.set(other.head.get());
+        self.bound.set(other.bound.get());
+        self.base.set(other.base.get());
+        self.secret.set(other.secret.get());
     }
 
     /// Extends the blocks that may be in the set to those below `bytes`.
@@ -181,13 +214,14 @@ impl Linked {
     }
 
     /// The first free block.
+    #[inline(always)]
     pub(crate) fn head(&self) -> Link {
-        self.head.get()
+        Link(self.head.get() ^ self.secret.get())
     }
 
     /// Replaces the whole set.
     pub(crate) fn set_head(&self, head: Link) {
-        self.head.set(head);
+        self.head.set(head.0 ^ self.secret.get());
     }
 
     /// Whether `link` leads to a block.
@@ -196,14 +230,14 @@ impl Linked {
         link.0 < self.bound.get()
     }
 
-    /// Whether a block looks free: its first word is a link.
+    /// Whether a block looks free: its first word may be a link.
     ///
     /// # Safety
     /// - The block lies in committed memory of the slab.
     #[inline(always)]
     pub(crate) unsafe fn looks_free(&self, block: NonNull<FreeBlock>) -> bool {
-        // SAFETY: forwarded; the word is read once.
-        unsafe { block.as_ref().next(self.secret()) }.is_plausible()
+        // SAFETY: forwarded; read once.
+        unsafe { block.as_ref().upper_half() == (self.secret() >> 32) as u32 }
     }
 
     /// The block at `offset_bytes`, which is inside the slab.
@@ -239,16 +273,15 @@ unsafe impl FreeBlocks for Linked {
     /// the slab.
     #[inline(always)]
     fn pop(&self) -> Option<Located> {
-        let link = self.head.get();
+        let link = self.head();
         if !self.leads(link) {
             return None;
         }
         let located = self.locate(link.offset_bytes());
         // SAFETY: I2: a block in the set belongs to the owner.
         unsafe {
-            let next = located.block.as_ref().next(self.secret());
+            self.head.set(located.block.as_ref().word());
             located.block.as_ref().wipe();
-            self.head.set(next);
         }
         Some(located)
     }
@@ -256,13 +289,13 @@ unsafe impl FreeBlocks for Linked {
     #[inline(always)]
     unsafe fn push(&self, Located { block, offset_bytes }: Located) {
         // SAFETY: I2: the caller gives the block up.
-        unsafe { block.as_ref().set_next(self.head.get(), self.secret()) };
-        self.head.set(Link::to(offset_bytes));
+        unsafe { block.as_ref().set_word(self.head.get()) };
+        self.head.set(Link::to(offset_bytes).0 ^ self.secret());
     }
 
     fn count(&self) -> u32 {
         let mut count = 0;
-        let mut link = self.head.get();
+        let mut link = self.head();
         while self.leads(link) {
             let block = self.locate(link.offset_bytes()).block;
             // SAFETY: I2: the block is in the owner's set.

@@ -6,7 +6,9 @@
 
 mod bins;
 mod fast;
+mod first_look;
 mod free;
+mod kept;
 mod large;
 mod outbox;
 mod slow;
@@ -17,14 +19,17 @@ use core::{
     ptr::{self, NonNull},
 };
 
+pub use self::fast::Missed;
 use self::{
-    bins::{Bin, PAIRS, Pair, Shelf, TABLE_BYTES, Table},
+    bins::{BINS_START, Bin, Shelf, TABLE_BYTES, bin_start},
+    first_look::FirstLook,
+    kept::Kept,
     outbox::Outbox,
 };
 use crate::{
     arena::Arena,
     config::Config,
-    descriptor::{Descriptor, LargeList, tag},
+    descriptor::{Descriptor, LargeList},
     heap_pool::Pooled,
     remote::RemoteList,
     size_class::HostClasses,
@@ -36,7 +41,7 @@ use crate::{
 ///
 /// Every slab of the heap is in one place: current, or on its shelf's `open` or `full` list. A
 /// block is in one place too: with its holder, in its slab's free set, or in its remote list.
-#[repr(C, align(8192))]
+#[repr(C, align(4096))]
 pub struct Heap<C: Config> {
     arena: Cell<*const Arena<C>>,
     link: Cell<Option<NonNull<Self>>>,
@@ -46,9 +51,11 @@ pub struct Heap<C: Config> {
     reallocations_in_place: Counter,
     large_allocations: Counter,
     large_frees: Counter,
-    // What the fast paths read, in the second half of 128 bytes as the bins are: see `Pair`.
+    /// What holders of large blocks asked for beyond what the arena's sums take them to have: wraps,
+    /// and only the sum over heaps counts.
+    large_requested_bytes: Counter,
     base: Cell<usize>,
-    descriptors: Cell<*const Descriptor>,
+    descriptors: Cell<NonNull<Descriptor>>,
     /// How far this heap knows the arena to be open; zero in a heap that stands for none.
     opened_bytes: Cell<usize>,
     retained_bytes: Cell<usize>,
@@ -57,12 +64,18 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether the heap is for dropping whole; then its large blocks are on the list.
     dropped_whole: Cell<bool>,
-    table: Table,
-    pairs: [Pair; PAIRS],
+    bins: Bins,
+    shelves: [Shelf; HostClasses::COUNT],
+    first_look: FirstLook,
+    kept: Kept,
     outbox: Outbox,
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
     returned: Apart<RemoteList>,
 }
+
+#[derive(Debug)]
+#[repr(align(128))]
+struct Bins([Bin; HostClasses::COUNT]);
 
 #[derive(Debug)]
 #[repr(align(128))]
@@ -85,9 +98,6 @@ impl<C: Config> fmt::Debug for Heap<C> {
     }
 }
 
-/// Heaps are aligned to this, and their bins lie within: a bin's address leads to its heap.
-const HEAP_ALIGN: usize = 8192;
-
 impl<C: Config> Heap<C> {
     /// The largest block that a slab serves, bytes: a slab holds at least eight, and a small
     /// region should not spend itself on one slab.
@@ -108,47 +118,14 @@ impl<C: Config> Heap<C> {
         };
         if served < TABLE_BYTES { served } else { TABLE_BYTES }
     };
-    const PAIRS_START: usize = mem::offset_of!(Self, pairs);
-    const TABLE: [u16; TABLE_BYTES / 16 + 1] = {
-        assert!(align_of::<Self>() == HEAP_ALIGN && mem::offset_of!(Self, base) == 64);
-        assert!(Self::PAIRS_START + size_of::<[Pair; PAIRS]>() <= HEAP_ALIGN);
-        let mut table = [0; TABLE_BYTES / 16 + 1];
-        let mut quanta = 0;
-        while quanta < table.len() {
-            if let Some(class) = HostClasses::of(quanta * 16) {
-                table[quanta] = Self::bin_start(class.index()) as u16;
-            }
-            quanta += 1;
-        }
-        table
-    };
-
-    /// Where in the heap the bin of a class is, bytes.
-    const fn bin_start(class: usize) -> usize {
-        Self::PAIRS_START
-            + class / 2 * size_of::<Pair>()
-            + mem::offset_of!(Pair, bins)
-            + class % 2 * size_of::<Bin>()
-    }
-
-    /// The class whose bin is that far into a heap, bytes.
-    const fn class_at(bin_start: usize) -> usize {
-        let start = bin_start - Self::PAIRS_START;
-        start / size_of::<Pair>() * 2 + start / size_of::<Bin>() % 2
-    }
-
-    /// Whether a tag is that of a slab of `class`, whoever owns it.
-    #[inline]
-    fn is_slab_of(tag: usize, class: usize) -> bool {
-        tag > tag::LARGE && tag % HEAP_ALIGN == Self::bin_start(class)
-    }
 
     /// A heap that stands for none: every allocation and every free takes the slow path. For a
     /// thread-local pointer to start from, so that the fast paths need no test for it.
     pub const fn none() -> Self {
+        const { assert!(mem::offset_of!(Self, bins) == BINS_START) };
         Self {
             base: Cell::new(0),
-            descriptors: Cell::new(ptr::null()),
+            descriptors: Cell::new(NonNull::dangling()),
             opened_bytes: Cell::new(0),
             arena: Cell::new(ptr::null()),
             link: Cell::new(None),
@@ -158,12 +135,15 @@ impl<C: Config> Heap<C> {
             reallocations_in_place: Counter::new(),
             large_allocations: Counter::new(),
             large_frees: Counter::new(),
+            large_requested_bytes: Counter::new(),
             retained_bytes: Cell::new(0),
             large_list: LargeList { head: Cell::new(ptr::null()) },
             shared: Lock::new(()),
+            first_look: FirstLook::new(),
+            kept: Kept::new(),
             dropped_whole: Cell::new(false),
-            table: Table { apart: [0; 64], starts: Self::TABLE },
-            pairs: [const { Pair::new() }; PAIRS],
+            bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
+            shelves: [const { Shelf::new() }; HostClasses::COUNT],
             outbox: Outbox::new(),
             returned: Apart(RemoteList::new()),
         }
@@ -174,7 +154,7 @@ impl<C: Config> Heap<C> {
         let heap = Self::none();
         let (base, descriptors) = arena.base_and_descriptors();
         heap.base.set(base);
-        heap.descriptors.set(descriptors);
+        heap.descriptors.set(descriptors.unwrap_or(NonNull::dangling()));
         heap.arena.set(arena);
         heap
     }
@@ -189,9 +169,10 @@ impl<C: Config> Heap<C> {
         (HostClasses::block_bytes(class) <= Self::MAX_SLAB_BLOCK_BYTES).then_some(class.index())
     }
 
-    /// Whether the table knows the bin of a layout, whose slabs are single granules then.
+    /// Whether a layout is of an ordinary size, up to 8 KiB, and alignment: then the table knows its
+    /// bin, whose slabs are single granules.
     #[inline(always)]
-    fn is_tabled(bytes: usize, align: usize) -> bool {
+    pub fn is_ordinary(bytes: usize, align: usize) -> bool {
         align <= HostClasses::QUANTUM_BYTES && bytes <= Self::TABLED_BYTES
     }
 
@@ -199,11 +180,11 @@ impl<C: Config> Heap<C> {
     fn bin(&self, class: usize) -> &Bin {
         debug_assert!(class < HostClasses::COUNT);
         // SAFETY: classes come from `class_of` or from a descriptor, both below the count.
-        unsafe { self.pairs.get_unchecked(class / 2).bins.get_unchecked(class % 2) }
+        unsafe { self.bins.0.get_unchecked(class) }
     }
 
     fn shelf(&self, class: usize) -> &Shelf {
-        &self.pairs[class / 2].shelves[class % 2]
+        &self.shelves[class]
     }
 
     /// The arena that the heap draws from.
@@ -229,6 +210,12 @@ impl<C: Config> Heap<C> {
         let large = &mut s.large;
         large.allocations += self.large_allocations.get();
         large.frees += self.large_frees.get();
+        let (kept_granules, kept_bytes) = self.kept();
+        let beyond = self.large_requested_bytes.get().wrapping_sub(kept_bytes);
+        large.requested_bytes = large.requested_bytes.wrapping_add(beyond);
+        let kept_span_bytes = u64::from(kept_granules) * C::GRANULE_BYTES as u64;
+        large.allocated_bytes = large.allocated_bytes.saturating_sub(kept_span_bytes);
+        s.cached_bytes.current += kept_span_bytes;
         s.cache_misses += self.misses.get();
         s.remote_frees += self.remote_frees.get();
         s.reallocations += self.reallocations.get();
@@ -236,9 +223,9 @@ impl<C: Config> Heap<C> {
     }
 }
 
-/// Which heap owns a slab, and its class.
-fn split_tag<C: Config>(tag: usize) -> (*const Heap<C>, usize) {
-    let heap = tag & !(HEAP_ALIGN - 1);
-    let class = Heap::<C>::class_at(tag - heap);
-    (ptr::with_exposed_provenance(heap), class)
+/// Which heap owns a slab with this tag, and its class.
+fn owner_of<C: Config>(slab: &Descriptor, tag: usize) -> (*const Heap<C>, usize) {
+    let class = slab.class();
+    // The tag is the address of the heap's bin for the class.
+    (ptr::with_exposed_provenance(tag.wrapping_sub(bin_start(class))), class)
 }

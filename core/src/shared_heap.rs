@@ -137,10 +137,7 @@ impl<C: Config> SharedArena<C> {
 unsafe impl<C: Config> GlobalAlloc for SharedArena<C> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the lock makes the caller the owner.
-        let block = self.with(|heap| unsafe {
-            heap.alloc_fast(layout.size(), layout.align())
-                .or_else(|| heap.alloc_slow(layout.size(), layout.align(), false))
-        });
+        let block = self.with(|heap| unsafe { heap.alloc_any(layout.size(), layout.align()) });
         to_pointer(block.flatten())
     }
 

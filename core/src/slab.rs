@@ -32,11 +32,6 @@ impl<F> Slab<F> {
         self.capacity.get()
     }
 
-    /// Changes how many blocks the slab has.
-    pub(crate) fn set_capacity(&self, capacity: u32) {
-        self.capacity.set(capacity);
-    }
-
     /// Has the `frees`-th [`free`](Self::free) from now say so; [`NEVER`] for none.
     pub fn tell_after(&self, frees: u32) {
         self.frees_left.set(frees);

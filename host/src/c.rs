@@ -8,7 +8,7 @@ use core::{
 };
 
 use crate::{
-    genesis::{alloc_slow, free_slow, reallocate},
+    genesis::{alloc_otherwise, free_slow, reallocate},
     process, thread,
 };
 
@@ -34,7 +34,7 @@ pub fn at_hand(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 pub fn allocate_aligned(bytes: usize, align: usize) -> *mut u8 {
     match at_hand(bytes, align) {
         Some(block) => block.as_ptr(),
-        None => alloc_slow(bytes, align, false),
+        None => alloc_otherwise(thread::heap(), bytes, align),
     }
 }
 

@@ -5,7 +5,9 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use crate::{process, purger, thread};
+use genesis_mem_core::heap::Missed;
+
+use crate::{c::MIN_ALIGN, process, purger, thread, thread::HostHeap};
 
 /// The host allocator, for `#[global_allocator]` and for single collections. Every value is the
 /// same allocator: the one of the process.
@@ -35,35 +37,38 @@ impl Genesis {
 unsafe impl GlobalAlloc for Genesis {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let heap = thread::heap();
         // SAFETY: I1: the heap is the calling thread's.
-        match unsafe { thread::heap().alloc_fast(layout.size(), layout.align()) } {
+        match unsafe { heap.alloc_fast(layout.size(), layout.align()) } {
             Some(block) => block.as_ptr(),
-            None => alloc_slow(layout.size(), layout.align(), false),
+            None => alloc_otherwise(heap, layout.size(), layout.align()),
         }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: I1: the heap is the calling thread's; the block holds that many bytes.
-        match unsafe { thread::heap().alloc_fast(layout.size(), layout.align()) } {
+        let heap = thread::heap();
+        // SAFETY: I1: the heap is the calling thread's.
+        match unsafe { heap.alloc_fast(layout.size(), layout.align()) } {
             Some(block) => unsafe {
                 // SAFETY: the block holds that many bytes.
                 block.write_bytes(0, layout.size());
                 block.as_ptr()
             },
-            None => alloc_slow(layout.size(), layout.align(), true),
+            None => alloc_zeroed_otherwise(heap, layout.size(), layout.align()),
         }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up, which is
-        // not null.
-        unsafe {
-            let block = NonNull::new_unchecked(block);
-            if !thread::heap().free_fast(block, layout.size(), layout.align()) {
-                free_otherwise(block, layout.size(), layout.align());
-            }
+        let heap = thread::heap();
+        // SAFETY: the caller's block is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        if !HostHeap::is_ordinary(layout.size(), layout.align()) {
+            free_elsewhere(heap, block, layout.size(), layout.align());
+        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+        } else if let Err(missed) = unsafe { heap.free_fast(block, layout.size()) } {
+            free_otherwise(heap, block, layout.size(), missed);
         }
     }
 
@@ -79,21 +84,78 @@ unsafe impl GlobalAlloc for Genesis {
     }
 }
 
-/// What [`GlobalAlloc::alloc`] does where no block is at hand.
+/// What [`GlobalAlloc::alloc`] does with sizes and alignments that are not ordinary, and where no
+/// block is at hand. Cold, so that it keeps out of the way where it is called; `heap` is the calling
+/// thread's.
+#[cold]
+#[inline(never)]
+pub(crate) fn alloc_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
+    // SAFETY: I1: the heap is the calling thread's.
+    match unsafe { heap.alloc_otherwise(bytes, align) } {
+        Some(block) => block.as_ptr(),
+        None => alloc_slow(bytes, align, false),
+    }
+}
+
+/// The same for [`GlobalAlloc::alloc_zeroed`].
+#[cold]
+#[inline(never)]
+fn alloc_zeroed_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
+    // SAFETY: I1: the heap is the calling thread's.
+    match unsafe { heap.alloc_otherwise(bytes, align) } {
+        Some(block) => unsafe {
+            // SAFETY: the block holds that many bytes.
+            block.write_bytes(0, bytes);
+            block.as_ptr()
+        },
+        None => alloc_slow(bytes, align, true),
+    }
+}
+
+/// Finds a block where none is at hand.
 #[cold]
 #[inline(never)]
 pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if !zeroed
+        // SAFETY: I1: the heap is the calling thread's.
+        && let Some(block) = unsafe { thread::heap().alloc_kept(bytes, align) }
+    {
+        return block.as_ptr();
+    }
     // SAFETY: I1: `with_heap` makes this thread the owner.
     let block = process::with_heap(|heap| unsafe { heap.alloc_slow(bytes, align, zeroed) });
     purger::poke(process::arena().reserved_bytes());
     to_pointer(block.flatten())
 }
 
-/// What [`GlobalAlloc::dealloc`] does with a block that is not small, or not the thread's own.
+/// What [`GlobalAlloc::dealloc`] does with a block of an ordinary size that the first look has not
+/// found: most often it is the thread's own all the same. Cold, so that it keeps out of the way where
+/// it is called; `heap` is the calling thread's.
+#[cold]
 #[inline(never)]
-fn free_otherwise(block: NonNull<u8>, bytes: usize, align: usize) {
+fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-    if !unsafe { thread::heap().free_otherwise(block, bytes, align) } {
+    if !unsafe { heap.free_own(block, bytes, missed) } {
+        free_foreign(heap, block, bytes, missed);
+    }
+}
+
+/// The same for a block that is not the thread's own.
+#[inline(never)]
+fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { heap.free_foreign(block, bytes, missed) } {
+        // Which ordinary alignment was asked for makes no difference.
+        free_elsewhere(heap, block, bytes, MIN_ALIGN);
+    }
+}
+
+/// The same for every other block.
+#[cold]
+#[inline(never)]
+fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { heap.free_otherwise(block, bytes, align) } {
         free_slow(block, Some((bytes, align)));
     }
 }
@@ -102,6 +164,12 @@ fn free_otherwise(block: NonNull<u8>, bytes: usize, align: usize) {
 #[cold]
 #[inline(never)]
 pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {
+    if let Some((bytes, align)) = layout
+        // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+        && unsafe { thread::heap().free_large_fast(block, bytes, align) }
+    {
+        return;
+    }
     // SAFETY: I1: `with_heap` makes this thread the owner; the caller gives the block up.
     process::with_heap(|heap| unsafe { heap.free_slow(block, layout) });
 }

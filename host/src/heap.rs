@@ -43,11 +43,7 @@ impl Blocks for Heap {
         let (bytes, align) = (layout.size(), layout.align());
         // SAFETY: I1: the lock makes this thread the owner.
         self.with(|heap| unsafe {
-            if zeroed {
-                heap.alloc_zeroed(bytes, align)
-            } else {
-                heap.alloc_fast(bytes, align).or_else(|| heap.alloc_slow(bytes, align, false))
-            }
+            if zeroed { heap.alloc_zeroed(bytes, align) } else { heap.alloc_any(bytes, align) }
         })
         .flatten()
     }

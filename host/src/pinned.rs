@@ -215,11 +215,7 @@ impl<L: PageLock> Blocks for Pinned<L> {
         let (bytes, align) = (layout.size(), layout.align());
         // SAFETY: I1: the lock makes this thread the owner.
         let block = self.with(|heap| unsafe {
-            if zeroed {
-                heap.alloc_zeroed(bytes, align)
-            } else {
-                heap.alloc_fast(bytes, align).or_else(|| heap.alloc_slow(bytes, align, false))
-            }
+            if zeroed { heap.alloc_zeroed(bytes, align) } else { heap.alloc_any(bytes, align) }
         });
         match block.flatten() {
             None if self.falls_back() => Genesis.take(layout, zeroed),

@@ -45,13 +45,21 @@ global_asm!(
 #[inline(always)]
 pub(crate) fn heap() -> &'static HostHeap {
     let heap: *const HostHeap;
-    // SAFETY: reads the thread's own word.
+    // In two steps, since the first gives the same for all threads: the compiler can take it out of
+    // a loop.
+    // SAFETY: reads a constant, and then the thread's own word.
     #[cfg(target_arch = "x86_64")]
     unsafe {
+        let place: usize;
         asm!(
             concat!("mov {0}, qword ptr [rip + ", slot!(), "@GOTTPOFF]"),
-            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) place,
+            options(nostack, pure, nomem, preserves_flags),
+        );
+        asm!(
+            "mov {0}, qword ptr fs:[{1}]",
             out(reg) heap,
+            in(reg) place,
             options(nostack, pure, readonly, preserves_flags),
         );
     }

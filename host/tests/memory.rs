@@ -128,6 +128,30 @@ fn an_idle_program_gives_memory_back() {
 }
 
 #[test]
+fn a_kept_buffer_goes_back_from_an_idle_program() {
+    alone("a_kept_buffer_goes_back_from_an_idle_program", || {
+        let buffer = layout(4 * MIB, 16);
+        // Beyond what a program reserves without a purger.
+        let others = [alloc(buffer), alloc(buffer)];
+        let kept = alloc(buffer);
+        // SAFETY: the buffer is as long as that, and given up.
+        unsafe {
+            kept.write_bytes(1, 4 * MIB);
+            free(kept, buffer);
+        }
+        let stats = genesis_mem_host::stats();
+        stats.check().expect("the sums hold");
+        assert_eq!(stats.large.live(), 2);
+        let with_buffer = status::bytes("VmRSS");
+        thread::sleep(Duration::from_secs(3));
+        let gone = with_buffer.saturating_sub(status::bytes("VmRSS"));
+        assert!(gone >= 3 * MIB, "{gone} bytes went back");
+        // SAFETY: each was allocated so, and is given up.
+        others.into_iter().for_each(|block| unsafe { free(block, buffer) });
+    });
+}
+
+#[test]
 fn a_limit_holds_and_can_be_lifted() {
     alone("a_limit_holds_and_can_be_lifted", || {
         let limit = 32 * MIB;

@@ -1,7 +1,7 @@
 //! Every call of the backend is refused once, and from there on: allocations fail, nothing is lost,
 //! and when the backend serves again, so does the allocator.
 
-use genesis_mem_core::arena::Refusal;
+use genesis_mem_core::{arena::Refusal, config::Config};
 use genesis_mem_tests::{
     backend::REFUSED,
     config::{Dirty, Large, Small, TestConfig, take_faults},
@@ -148,5 +148,23 @@ fn an_alignment_that_the_region_lacks_is_refused_not_broken() {
     }
     assert!(heaps.alloc(0, 100, 4096, false).is_some());
     assert_eq!(heaps.alloc(0, 100, 1 << 21, false), None);
+    heaps.finish();
+}
+
+#[test]
+fn what_one_heap_keeps_serves_another_before_a_request_fails() {
+    let mut heaps = Heaps::<Large>::new();
+    let bytes = 20 * Large::GRANULE_BYTES;
+    heaps.alloc(1, bytes, 8, false).expect("room for the first");
+    let reserved = heaps.arena().snapshot(true).reserved_bytes.current as usize;
+    heaps.apply(Op::Free { heap: 1, block: 0, sized: true });
+    let s = heaps.arena().snapshot(true);
+    assert_eq!((s.large.allocated_bytes, s.large.requested_bytes), (0, 0), "kept is free");
+    assert!(s.cached_bytes.current >= bytes as u64, "{:?}", s.cached_bytes);
+    heaps.apply(Op::Limit { granules: (reserved / Large::GRANULE_BYTES) as u16 });
+    // Another length, so that it is not what the other heap looks for, and most of what there is.
+    let other = reserved - 4 * Large::GRANULE_BYTES;
+    assert!(heaps.alloc(2, other, 8, false).is_some(), "{:?}", heaps.arena().last_refusal());
+    heaps.check();
     heaps.finish();
 }

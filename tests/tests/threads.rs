@@ -36,13 +36,7 @@ fn alloc<C: TestConfig>(
     zeroed: bool,
 ) -> Option<NonNull<u8>> {
     // SAFETY: the caller's thread adopted the heap.
-    unsafe {
-        if zeroed {
-            heap.alloc_zeroed(bytes, align)
-        } else {
-            heap.alloc_fast(bytes, align).or_else(|| heap.alloc_slow(bytes, align, false))
-        }
-    }
+    unsafe { if zeroed { heap.alloc_zeroed(bytes, align) } else { heap.alloc_any(bytes, align) } }
 }
 
 /// A heap, which may take a moment where every heap there can be is being swept.

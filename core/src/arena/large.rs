@@ -53,6 +53,7 @@ impl<C: Config> Arena<C> {
         descriptor.lead.set(0);
         descriptor.granules.set(granules);
         descriptor.block_bytes.set(bytes);
+        descriptor.set_booked_bytes(bytes);
         self.link_large(descriptor, list);
         // The tail's tags stay free: only a wrong pointer ever leads there, and the pool knows.
         descriptor.set_tag(tag::LARGE);
@@ -60,16 +61,18 @@ impl<C: Config> Arena<C> {
         Some(Fresh { block, zeroed })
     }
 
-    /// Frees a large block; false if somebody else just did.
-    pub(crate) fn free_large(&self, descriptor: &Descriptor) -> bool {
-        if !descriptor.retire_large() {
-            return false;
-        }
+    /// Gives the span of a large block back that the caller has
+    /// [retired](Descriptor::retire_large).
+    pub(crate) fn put_large(&self, descriptor: &Descriptor) {
         self.unlink_large(descriptor);
         let span =
             Span { granule: self.granule_of(descriptor), granules: descriptor.granules.get() };
-        self.put_span(span, Self::held(span.granules, descriptor.block_bytes.get()));
-        true
+        self.put_span(span, Self::held(span.granules, descriptor.booked_bytes()));
+    }
+
+    /// Gives back the spans that heaps keep; false if there is none. Any thread.
+    pub(super) fn put_kept(&self) -> bool {
+        self.heaps_so_far().iter().filter(|heap| heap.put_kept(self)).count() > 0
     }
 
     /// The large block that a granule without a tag lies in, if any.
@@ -83,8 +86,7 @@ impl<C: Config> Arena<C> {
         let Some(granules) = Self::granules_for(bytes) else { return false };
         let now = descriptor.granules.get();
         let granule = self.granule_of(descriptor);
-        let change =
-            Self::held(granules, bytes).minus(Self::held(now, descriptor.block_bytes.get()));
+        let change = Self::held(granules, bytes).minus(Self::held(now, descriptor.booked_bytes()));
         let resize = || {
             self.with_pool_holding(change, |pool| match granules {
                 _ if granules == now => Some(()),
@@ -98,6 +100,7 @@ impl<C: Config> Arena<C> {
         if resized {
             descriptor.granules.set(granules);
             descriptor.block_bytes.set(bytes);
+            descriptor.set_booked_bytes(bytes);
         }
         if resized && granules < now {
             let tail = Span { granule: granule + granules, granules: now - granules };

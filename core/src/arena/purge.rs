@@ -8,11 +8,13 @@ use crate::{
     buddy::Span,
     config::Config,
     event::EventKind,
+    heap::Heap,
 };
 
 impl<C: Config> Arena<C> {
-    /// A step of the clock by which free memory ages.
+    /// A step of the clock by which free memory ages. What heaps keep joins it.
     pub fn tick(&self) {
+        self.put_kept();
         self.with_pool(|pool| pool.tick());
     }
 
@@ -23,6 +25,9 @@ impl<C: Config> Arena<C> {
             return 0;
         }
         let Some(region) = self.region() else { return 0 };
+        if age_ticks == 0 {
+            self.put_kept();
+        }
         let mut purged_bytes = 0;
         while let Some(purge) = self.with_pool(|pool| pool.begin_purge(age_ticks)).flatten() {
             let run = purge.run();
@@ -45,7 +50,9 @@ impl<C: Config> Arena<C> {
 
     /// Whether free memory waits to be given back.
     pub fn has_dirt(&self) -> bool {
+        let is_kept = |heap: &Heap<C>| heap.kept().0 > 0;
         self.with_pool(|pool| pool.has_dirt()).unwrap_or(false)
+            || self.heaps_so_far().iter().any(is_kept)
     }
 
     /// Bytes of free spans that may be backed by memory.

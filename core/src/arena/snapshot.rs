@@ -46,6 +46,8 @@ impl<C: Config> Arena<C> {
     /// estimated from the mean request of each class.
     pub fn snapshot(&self, sized: bool) -> Snapshot {
         let mut s = Snapshot::default();
+        s.large.allocated_bytes = self.counts.large_allocated_bytes.get();
+        s.large.requested_bytes = self.counts.large_requested_bytes.get();
         for heap in self.heaps_so_far() {
             heap.add_to(&mut s);
         }
@@ -56,8 +58,6 @@ impl<C: Config> Arena<C> {
             }
         }
         let (mut allocated, mut requested) = (0, 0);
-        s.large.allocated_bytes = self.counts.large_allocated_bytes.get();
-        s.large.requested_bytes = self.counts.large_requested_bytes.get();
         for row in s.classes.iter_mut().chain([&mut s.large]) {
             settle_row(row, sized);
             s.allocations += row.allocations;
@@ -91,13 +91,16 @@ impl<C: Config> Arena<C> {
         let Some(pool) = &middle.pool else { return };
         let bytes = |granules: u32| u64::from(granules) * C::GRANULE_BYTES as u64;
         let (open, cached) = (pool.open_granules(), pool.cached_granules());
-        let active = open - cached;
+        let taken = open - cached;
+        // The pool knows nothing of what heaps keep, which is as free as what it has itself.
+        let kept_bytes = s.cached_bytes.current.min(bytes(taken));
+        let active_bytes = bytes(taken) - kept_bytes;
         s.reserved_bytes = Level::new(bytes(open), 0);
-        s.active_bytes = Level::new(bytes(active), bytes(middle.peak_active));
-        s.cached_bytes = Level::new(bytes(cached), bytes(middle.peak_cached));
-        let committed = active + pool.dirty_granules();
+        s.active_bytes = Level::new(active_bytes, bytes(middle.peak_active));
+        s.cached_bytes = Level::new(bytes(cached) + kept_bytes, bytes(middle.peak_cached));
+        let committed = taken + pool.dirty_granules();
         s.committed_bytes = Level::new(bytes(committed), bytes(middle.peak_committed));
-        let inactive = bytes(active).saturating_sub(s.allocated_bytes.current);
+        let inactive = active_bytes.saturating_sub(s.allocated_bytes.current);
         s.inactive_bytes = Level::new(inactive, 0);
         s.largest_free_bytes = bytes(pool.largest_free_granules());
         let by_order = pool.free_blocks_by_order();

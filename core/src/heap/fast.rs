@@ -1,56 +1,115 @@
 //! The fast paths: meant to be inlined, without a lock, a call or an atomic read-modify-write.
 
-use core::ptr::{self, NonNull};
+use core::{
+    hint::assert_unchecked,
+    ptr::{self, NonNull},
+};
 
 use super::{
     Heap,
-    bins::{Bin, PAIRS, Pair},
+    bins::{BIN_STARTS, BINS_START, Bin, LARGER_STARTS, LARGER_STEP_BYTES, TABLE_BYTES},
 };
 use crate::{
+    arena::Arena,
     config::Config,
-    descriptor::Descriptor,
-    free_blocks::{FreeBlock, Located},
+    descriptor::{Descriptor, tag},
+    free_blocks::{FreeBlock, FreeBlocks, Located},
+    size_class::HostClasses,
 };
 
+/// That a block to be freed is not of the slab where it was looked for first; and in which bin that
+/// was.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed<'a>(&'a Bin);
+
 impl<C: Config> Heap<C> {
-    /// The bin of a layout that the table knows.
+    /// The bin of a layout that [is ordinary](Self::is_ordinary).
     #[inline(always)]
     fn tabled_bin(&self, bytes: usize) -> &Bin {
-        // SAFETY: the index is below the table's length where `is_tabled`, and the table's entries
-        // are the places of bins in the heap.
+        // SAFETY: the size is that of a layout that `is_ordinary`, and the table's entries are the
+        // places of bins in the heap.
         unsafe {
-            let start = *self.table.starts.get_unchecked(bytes.div_ceil(16)) as usize;
-            &*ptr::from_ref(self).cast::<u8>().add(start).cast::<Bin>()
+            assert_unchecked(bytes <= TABLE_BYTES);
+            self.bin_at(*BIN_STARTS.get_unchecked(bytes.div_ceil(16)))
         }
+    }
+
+    /// # Safety
+    /// - There is a bin so many bytes into the heap.
+    #[inline(always)]
+    unsafe fn bin_at(&self, start: u16) -> &Bin {
+        // SAFETY: forwarded.
+        unsafe { &*ptr::from_ref(self).cast::<u8>().add(start as usize).cast::<Bin>() }
     }
 
     /// The bin of a layout; `None` if it needs a span of its own.
     #[inline(always)]
     fn bin_for(&self, bytes: usize, align: usize) -> Option<&Bin> {
-        if Self::is_tabled(bytes, align) {
+        if Self::is_ordinary(bytes, align) {
             return Some(self.tabled_bin(bytes));
+        }
+        let is_larger = bytes > TABLE_BYTES && bytes <= Self::MAX_SLAB_BLOCK_BYTES;
+        // Where the largest is a power of two it is a block's size, so it bounds blocks, too.
+        if const { Self::MAX_SLAB_BLOCK_BYTES.is_power_of_two() }
+            && is_larger
+            && align <= HostClasses::QUANTUM_BYTES
+        {
+            let steps = bytes.div_ceil(LARGER_STEP_BYTES);
+            // SAFETY: as in `tabled_bin`.
+            return Some(unsafe { self.bin_at(*LARGER_STARTS.get_unchecked(steps)) });
         }
         Some(self.bin(Self::class_of(bytes, align)?))
     }
 
-    /// A block for `bytes` bytes at `align`, a power of two, if one is at hand; `None` says to take
-    /// the slow path, [`alloc_slow`](Self::alloc_slow), on a heap that is one.
+    /// A block for `bytes` bytes at `align`, a power of two, if one of an ordinary size is at hand;
+    /// `None` says to look [otherwise](Self::alloc_otherwise), and then to take the slow path,
+    /// [`alloc_slow`](Self::alloc_slow), on a heap that is one.
     ///
     /// # Safety
     /// - Owner only.
     #[inline(always)]
     pub unsafe fn alloc_fast(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        let bin = self.bin_for(bytes, align)?;
-        // SAFETY: I3: descriptors are immortal.
-        let slab = unsafe { &(*bin.current.get()).slab };
-        let Located { block, .. } = slab.alloc()?;
+        if !Self::is_ordinary(bytes, align) {
+            return None;
+        }
+        Self::pop(self.tabled_bin(bytes), bytes)
+    }
+
+    /// As [`alloc_fast`](Self::alloc_fast), which knows only sizes up to 8 KiB and ordinary
+    /// alignments, for all that slabs serve.
+    ///
+    /// # Safety
+    /// - Owner only.
+    #[inline]
+    pub unsafe fn alloc_otherwise(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        Self::pop(self.bin_for(bytes, align)?, bytes)
+    }
+
+    #[inline(always)]
+    fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
+        let Located { block, .. } = bin.free.pop()?;
         bin.allocations.add(1);
         bin.requested_bytes.add(bytes as u64);
         Some(block.cast())
     }
 
-    /// As [`alloc_fast`](Self::alloc_fast) and then [`alloc_slow`](Self::alloc_slow), for a block
-    /// that reads as zero. A block from fresh pages is not written.
+    /// A block, on the fast path or a slow one; `None` where memory has run out or the layout is
+    /// beyond all bounds.
+    ///
+    /// # Safety
+    /// - Owner only, and the heap is one.
+    #[inline]
+    pub unsafe fn alloc_any(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        // SAFETY: forwarded.
+        unsafe {
+            self.alloc_fast(bytes, align)
+                .or_else(|| self.alloc_otherwise(bytes, align))
+                .or_else(|| self.alloc_slow(bytes, align, false))
+        }
+    }
+
+    /// As [`alloc_any`](Self::alloc_any), for a block that reads as zero. One from fresh pages is
+    /// not written.
     ///
     /// # Safety
     /// - Owner only, and the heap is one.
@@ -58,7 +117,8 @@ impl<C: Config> Heap<C> {
     pub unsafe fn alloc_zeroed(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         // SAFETY: forwarded; a block at hand was used before, and holds `bytes` bytes.
         unsafe {
-            match self.alloc_fast(bytes, align) {
+            let at_hand = self.alloc_fast(bytes, align);
+            match at_hand.or_else(|| self.alloc_otherwise(bytes, align)) {
                 Some(block) => {
                     block.write_bytes(0, bytes);
                     Some(block)
@@ -68,62 +128,129 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// Frees a block with the layout that it was allocated with, if it is one of this heap's and
-    /// nothing about it is unusual. False says to take the slow path,
-    /// [`free_slow`](Self::free_slow); nothing has changed then.
+    /// Frees a block with the size that it was allocated with, if it is one of the slab that this
+    /// heap allocates such blocks from.
+    ///
+    /// # Errors
+    /// [`Missed`] where it is not; nothing has changed then. What is to be tried next are
+    /// [`free_own`](Self::free_own), [`free_otherwise`](Self::free_otherwise) and
+    /// [`free_slow`](Self::free_slow), in that order.
     ///
     /// # Safety
-    /// - Owner only. The caller gives `block` up.
+    /// - Owner only. The layout [is ordinary](Self::is_ordinary). The caller gives `block` up.
     #[inline(always)]
-    pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
-        if !Self::is_tabled(bytes, align) {
-            return false;
-        }
-        let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
-        if offset_bytes >= self.opened_bytes.get() {
-            return false;
-        }
-        // SAFETY: I3: descriptors exist for every open granule.
-        let descriptor = unsafe { &*self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES) };
+    pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize) -> Result<(), Missed<'_>> {
         let bin = self.tabled_bin(bytes);
-        if descriptor.tag() != ptr::from_ref(bin).addr() {
-            return false;
+        let Some(located) = bin.locate(block) else { return Err(Missed(bin)) };
+        // SAFETY: the block lies in the current slab.
+        if unsafe { bin.free.looks_free(located.block) } {
+            return Err(Missed(bin));
         }
-        // The slab is a single granule, and starts where that does.
-        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
-        // SAFETY: the tag says that the slab is this heap's, of that class.
-        unsafe { self.free_local(descriptor, bin, block, offset_bytes, Some(bytes)) }
+        // The slab is a single granule, which may become empty without a word while it is current.
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        unsafe { bin.free.push(located) };
+        bin.frees.add(1);
+        bin.requested_bytes.add((bytes as u64).wrapping_neg());
+        Ok(())
     }
 
-    /// As [`free_fast`](Self::free_fast), which knows only this heap's slabs of one granule and
-    /// ordinary alignments, for slabs of any length, alignment and owner.
+    /// Frees what [`free_fast`](Self::free_fast) has missed, if it is of any slab of this heap.
     ///
     /// # Safety
-    /// - As for [`free_fast`](Self::free_fast).
-    #[inline]
-    pub unsafe fn free_otherwise(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
-        let Some(class) = Self::class_of(bytes, align) else { return false };
-        let Some(descriptor) = self.head_descriptor(block) else { return false };
-        let bin = self.bin(class);
-        let tag = descriptor.tag();
-        let offset_bytes = descriptor.offset_of(block);
-        if tag == ptr::from_ref(bin).addr() {
-            // SAFETY: the tag says that the slab is this heap's, of that class.
-            return unsafe { self.free_local(descriptor, bin, block, offset_bytes, Some(bytes)) };
+    /// - As for [`free_fast`](Self::free_fast) of this heap, which has missed it.
+    #[inline(always)]
+    pub unsafe fn free_own(
+        &self,
+        block: NonNull<u8>,
+        bytes: usize,
+        Missed(bin): Missed<'_>,
+    ) -> bool {
+        let Some(slab) = self.descriptor_of(block) else { return false };
+        if slab.tag() != ptr::from_ref(bin).addr() {
+            return false;
         }
-        let Some(arena) = self.arena() else { return false };
+        // The slab starts where its granule does.
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
         let block = block.cast::<FreeBlock>();
-        if !Self::is_slab_of(tag, class)
+        // SAFETY: the tag says that the slab is this heap's, of that class.
+        if !unsafe { slab.may_be_live(block, offset_bytes) } {
+            return false;
+        }
+        bin.frees.add(1);
+        bin.requested_bytes.add((bytes as u64).wrapping_neg());
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        unsafe { slab.free().push(Located { block, offset_bytes }) };
+        if slab.count_free() {
+            self.on_told(slab);
+        }
+        true
+    }
+
+    /// Frees what [`free_own`](Self::free_own) has not freed either, if it is of another heap's slab.
+    ///
+    /// # Safety
+    /// - As for [`free_own`](Self::free_own).
+    #[inline(always)]
+    pub unsafe fn free_foreign(
+        &self,
+        block: NonNull<u8>,
+        bytes: usize,
+        Missed(bin): Missed<'_>,
+    ) -> bool {
+        let Some((arena, slab)) = self.arena().zip(self.descriptor_of(block)) else {
+            return false;
+        };
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
+        // SAFETY: the caller gives the block up.
+        slab.tag() != ptr::from_ref(bin).addr()
+            && unsafe { self.free_if_foreign(arena, slab, bin, block, offset_bytes, bytes) }
+    }
+
+    /// # Safety
+    /// - Owner only; `slab` is what describes the span that the block lies in at that offset, and is
+    ///   not of this heap's `bin`. The caller gives `block` up.
+    #[inline(always)]
+    unsafe fn free_if_foreign(
+        &self,
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        bin: &Bin,
+        block: NonNull<u8>,
+        offset_bytes: usize,
+        bytes: usize,
+    ) -> bool {
+        let block = block.cast::<FreeBlock>();
+        if slab.tag() <= tag::LARGE
+            || !ptr::eq(bin, self.bin(slab.class()))
             // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
-            || !unsafe { descriptor.may_be_live(block, offset_bytes) }
+            || !unsafe { slab.may_be_live(block, offset_bytes) }
         {
             return false;
         }
         bin.frees.add(1);
         bin.requested_bytes.add((bytes as u64).wrapping_neg());
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { self.free_remote(arena, descriptor, Located { block, offset_bytes }) };
+        unsafe { self.free_remote(arena, slab, Located { block, offset_bytes }) };
         true
+    }
+
+    /// As [`free_own`](Self::free_own), for slabs of any length, alignment and owner.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives `block` up.
+    #[inline]
+    pub unsafe fn free_otherwise(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
+        let Some(bin) = self.bin_for(bytes, align) else { return false };
+        let Some(slab) = self.head_descriptor(block) else { return false };
+        let tag = slab.tag();
+        let offset_bytes = slab.offset_of(block);
+        if tag == ptr::from_ref(bin).addr() {
+            // SAFETY: the tag says that the slab is this heap's, of that class.
+            return unsafe { self.free_local(slab, bin, block, offset_bytes, Some(bytes)) };
+        }
+        let Some(arena) = self.arena() else { return false };
+        // SAFETY: forwarded.
+        unsafe { self.free_if_foreign(arena, slab, bin, block, offset_bytes, bytes) }
     }
 
     /// Frees a block with the layout that it was allocated with, on the fast path or the slow one.
@@ -134,7 +261,13 @@ impl<C: Config> Heap<C> {
     pub unsafe fn free_any(&self, block: NonNull<u8>, bytes: usize, align: usize) {
         // SAFETY: forwarded.
         unsafe {
-            if !self.free_fast(block, bytes, align) && !self.free_otherwise(block, bytes, align) {
+            if Self::is_ordinary(bytes, align) {
+                let Err(missed) = self.free_fast(block, bytes) else { return };
+                if self.free_own(block, bytes, missed) {
+                    return;
+                }
+            }
+            if !self.free_otherwise(block, bytes, align) {
                 self.free_slow(block, Some((bytes, align)));
             }
         }
@@ -155,27 +288,31 @@ impl<C: Config> Heap<C> {
     /// The bin whose address a tag is, if it is one of this heap's.
     #[inline(always)]
     fn own_bin(&self, tag: usize) -> Option<&Bin> {
-        let first = ptr::from_ref(self).addr() + Self::PAIRS_START;
-        if tag.wrapping_sub(first) >= size_of::<[Pair; PAIRS]>() {
+        let first = ptr::from_ref(self).addr() + BINS_START;
+        if tag.wrapping_sub(first) >= size_of::<[Bin; HostClasses::COUNT]>() {
             return None;
         }
         // SAFETY: slabs' tags are addresses of bins.
         Some(unsafe { &*ptr::from_ref(self).cast::<u8>().with_addr(tag).cast::<Bin>() })
     }
 
-    /// The head of the span that `block` lies in, if the heap knows that ground.
+    /// The descriptor of the granule that `block` lies in, if the heap knows that ground.
     #[inline(always)]
-    fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
+    pub(super) fn descriptor_of(&self, block: NonNull<u8>) -> Option<&Descriptor> {
         let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
         if offset_bytes >= self.opened_bytes.get() {
             return None;
         }
-        // SAFETY: I3: descriptors exist for every open granule, and the head of a span is `lead`
-        // granules back.
-        unsafe {
-            let descriptor = self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES);
-            Some(&*descriptor.sub((*descriptor).lead.get() as usize))
-        }
+        // SAFETY: I3: descriptors exist for every open granule.
+        Some(unsafe { self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES).as_ref() })
+    }
+
+    /// The head of the span that `block` lies in, if the heap knows that ground.
+    #[inline(always)]
+    fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
+        let descriptor = ptr::from_ref(self.descriptor_of(block)?);
+        // SAFETY: I3: the head of a span is `lead` granules back.
+        Some(unsafe { &*descriptor.sub((*descriptor).lead.get() as usize) })
     }
 
     /// # Safety
@@ -200,10 +337,21 @@ impl<C: Config> Heap<C> {
             bin.requested_bytes.add((bytes as u64).wrapping_neg());
         }
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        if unsafe { descriptor.slab.free(Located { block, offset_bytes }) } {
-            self.on_told(descriptor);
-        }
+        unsafe { self.put(descriptor, Located { block, offset_bytes }) };
         true
+    }
+
+    /// Puts a block into the free set of its slab, and looks after the slab if it is time.
+    ///
+    /// # Safety
+    /// - Owner only; the slab is this heap's, and `block` a live block of it that the caller gives up.
+    #[inline(always)]
+    pub(super) unsafe fn put(&self, slab: &Descriptor, block: Located) {
+        // SAFETY: I2: forwarded: a live block is in no set.
+        unsafe { slab.free().push(block) };
+        if slab.count_free() {
+            self.on_told(slab);
+        }
     }
 
     /// Changes the size of a small block of this heap, if both sizes are in the table and a block
@@ -220,7 +368,8 @@ impl<C: Config> Heap<C> {
         align: usize,
         new_bytes: usize,
     ) -> Option<NonNull<u8>> {
-        if !Self::is_tabled(old_bytes.unwrap_or(0), align) || !Self::is_tabled(new_bytes, align) {
+        if !Self::is_ordinary(old_bytes.unwrap_or(0), align) || !Self::is_ordinary(new_bytes, align)
+        {
             return None;
         }
         let descriptor = self.head_descriptor(block)?;
@@ -241,7 +390,7 @@ impl<C: Config> Heap<C> {
         let kept_bytes = old_bytes.unwrap_or(descriptor.block_bytes.get()).min(new_bytes);
         // SAFETY: owner only; the blocks differ and hold that many bytes; the old one was checked.
         unsafe {
-            let new = self.alloc_fast(new_bytes, align)?;
+            let new = Self::pop(self.tabled_bin(new_bytes), new_bytes)?;
             ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
             self.free_local(descriptor, bin, block, offset_bytes, old_bytes);
             self.reallocations.add(1);

@@ -2,7 +2,7 @@
 
 use core::{num::NonZeroUsize, ptr, ptr::NonNull};
 
-use super::{Heap, split_tag};
+use super::{Heap, owner_of};
 use crate::{
     arena::Arena,
     config::{Config, Fault, FaultKind},
@@ -46,13 +46,11 @@ impl<C: Config> Heap<C> {
                 bin.requested_bytes.add(requested_bytes.wrapping_neg());
                 if ptr::eq(heap, self) {
                     // SAFETY: I2: the block was checked; the caller gives it up.
-                    if unsafe { slab.slab.free(slab.slab.free.locate(offset_bytes)) } {
-                        self.on_told(slab);
-                    }
+                    unsafe { self.put(slab, slab.own.locate(offset_bytes)) };
                     return;
                 }
                 // SAFETY: I2: the block was checked; the caller gives it up.
-                unsafe { self.free_remote(arena, slab, slab.slab.free.locate(offset_bytes)) };
+                unsafe { self.free_remote(arena, slab, slab.own.locate(offset_bytes)) };
             }
         }
     }
@@ -100,7 +98,7 @@ impl<C: Config> Heap<C> {
                 Ok(Found::Large(descriptor))
             }
             tag => {
-                let (heap, class) = split_tag::<C>(tag);
+                let (heap, class) = owner_of::<C>(descriptor, tag);
                 let offset_bytes = descriptor.offset_of(block);
                 let block_bytes = descriptor.block_bytes.get();
                 // SAFETY: the tag is a slab's, and the address lies in its span.

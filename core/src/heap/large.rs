@@ -6,7 +6,7 @@ use super::{Heap, free::Found};
 use crate::{
     arena::{Arena, Fresh},
     config::{Config, Fault, FaultKind},
-    descriptor::Descriptor,
+    descriptor::{Descriptor, tag},
     size_class::{HostClasses, SizeClass},
 };
 
@@ -24,6 +24,9 @@ impl<C: Config> Heap<C> {
         if bytes > isize::MAX as usize - C::GRANULE_BYTES {
             return None;
         }
+        if let Some(fresh) = self.take_kept(arena, bytes, align) {
+            return Some(fresh);
+        }
         let list = self.dropped_whole.get().then_some(&self.large_list);
         let fresh = arena.alloc_large(bytes, align, list)?;
         self.misses.add(1);
@@ -31,14 +34,56 @@ impl<C: Config> Heap<C> {
         Some(fresh)
     }
 
+    /// A large block for a layout that no slab serves, if one as long is kept.
+    ///
+    /// # Safety
+    /// - Owner only.
+    #[inline]
+    pub unsafe fn alloc_kept(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        if Self::class_of(bytes, align).is_some() {
+            return None;
+        }
+        self.take_kept(self.arena()?, bytes, align).map(|fresh| fresh.block)
+    }
+
+    /// Frees a large block with the layout that it was allocated with, if nothing about it is
+    /// unusual. False says to take the slow path, [`free_slow`](Self::free_slow); nothing has changed
+    /// then.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives `block` up.
+    #[inline]
+    pub unsafe fn free_large_fast(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
+        let Some((arena, descriptor)) = self.arena().zip(self.descriptor_of(block)) else {
+            return false;
+        };
+        let fits = descriptor.tag() == tag::LARGE
+            && block.addr().get().is_multiple_of(C::GRANULE_BYTES)
+            && Arena::<C>::granules_for(bytes) == Some(descriptor.granules.get())
+            && Self::class_of(bytes, align).is_none();
+        if fits {
+            self.free_large(arena, block, descriptor);
+        }
+        fits
+    }
+
     /// Frees a large block.
     pub(super) fn free_large(&self, arena: &Arena<C>, block: NonNull<u8>, descriptor: &Descriptor) {
         let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
-        if arena.free_large(descriptor) {
-            self.large_frees.add(1);
-        } else {
-            C::fault(&Fault::new(FaultKind::DoubleFree, block.addr().get(), span_bytes));
+        if !descriptor.retire_large() {
+            let address = block.addr().get();
+            return C::fault(&Fault::new(FaultKind::DoubleFree, address, span_bytes));
         }
+        self.large_frees.add(1);
+        self.note_unbooked(descriptor);
+        self.keep_or_put(arena, descriptor);
+    }
+
+    /// What the holder of a large block asked for is, from now on, what the arena's sums say.
+    fn note_unbooked(&self, descriptor: &Descriptor) {
+        let (booked, asked) =
+            (descriptor.booked_bytes() as u64, descriptor.block_bytes.get() as u64);
+        self.large_requested_bytes.add(booked.wrapping_sub(asked));
     }
 
     /// Whether this heap will be dropped whole: then its large blocks are put on a list, and frees
@@ -101,7 +146,7 @@ impl<C: Config> Heap<C> {
                 slab.block_bytes.get()
             }
             Found::Large(descriptor) => {
-                if new_class.is_none() && arena.resize_large(descriptor, new_bytes) {
+                if new_class.is_none() && self.resize_large(arena, descriptor, new_bytes) {
                     self.reallocations_in_place.add(1);
                     return Some(block);
                 }
@@ -110,6 +155,18 @@ impl<C: Config> Heap<C> {
         };
         // SAFETY: forwarded.
         unsafe { self.move_block(arena, &found, block, old_bytes, align, new_bytes, held_bytes) }
+    }
+
+    fn resize_large(&self, arena: &Arena<C>, descriptor: &Descriptor, new_bytes: usize) -> bool {
+        // The kept span may be what is in the way.
+        self.put_kept(arena);
+        let unbooked =
+            (descriptor.booked_bytes() as u64).wrapping_sub(descriptor.block_bytes.get() as u64);
+        let resized = arena.resize_large(descriptor, new_bytes);
+        if resized {
+            self.large_requested_bytes.add(unbooked);
+        }
+        resized
     }
 
     /// # Safety
@@ -126,12 +183,7 @@ impl<C: Config> Heap<C> {
         held_bytes: usize,
     ) -> Option<NonNull<u8>> {
         // SAFETY: forwarded: owner only.
-        let new = unsafe {
-            match self.alloc_fast(new_bytes, align) {
-                Some(new) => new,
-                None => self.alloc_slow(new_bytes, align, false)?,
-            }
-        };
+        let new = unsafe { self.alloc_any(new_bytes, align) }?;
         let kept_bytes = old_bytes.unwrap_or(held_bytes).min(held_bytes).min(new_bytes);
         let large = matches!(found, Found::Large(_)) && Self::class_of(new_bytes, align).is_none();
         // Whole pages of two spans: the tail of the last one is in both, and nobody's.

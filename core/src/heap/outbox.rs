@@ -5,7 +5,7 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use super::{Heap, split_tag};
+use super::{Heap, owner_of};
 use crate::{
     arena::Arena,
     config::Config,
@@ -57,17 +57,12 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives the block up.
     pub(super) unsafe fn free_remote(&self, arena: &Arena<C>, slab: &Descriptor, located: Located) {
         self.remote_frees.add(1);
-        let (owner, _) = split_tag::<C>(slab.tag());
+        let (owner, _) = owner_of::<C>(slab, slab.tag());
         // SAFETY: I3: heaps are immortal. What is read does not change while a block is live.
-        if unsafe { &*owner }.is_dropped_whole() {
-            // Its slabs may be gone before a parcel is sent.
-            let secret = slab.slab.free.secret();
+        let owner = unsafe { &*owner };
+        if owner.is_dropped_whole() {
             // SAFETY: forwarded.
-            if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
-                // SAFETY: I3: as above.
-                unsafe { &*owner }.hand_back(arena, slab);
-            }
-            return;
+            return unsafe { Self::send_one(arena, owner, slab, located) };
         }
         let parcel = &self.outbox.parcels[arena.granule_of(slab) as usize % PARCELS];
         if !ptr::eq(parcel.slab.get(), slab) {
@@ -76,7 +71,7 @@ impl<C: Config> Heap<C> {
             parcel.last.set(located.block);
         }
         // SAFETY: I2: the caller gives the block up; it is in no other chain.
-        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.slab.free.secret()) };
+        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.secret()) };
         parcel.first.set(Link::to(located.offset_bytes));
         let count = parcel.count.get() + 1;
         parcel.count.set(count);
@@ -85,16 +80,32 @@ impl<C: Config> Heap<C> {
         }
     }
 
+    /// Sends a block of a heap that is dropped whole: its slabs may be gone before a parcel is sent.
+    ///
+    /// # Safety
+    /// - As for [`free_remote`](Self::free_remote); the slab is `owner`'s.
+    #[cold]
+    #[inline(never)]
+    unsafe fn send_one(arena: &Arena<C>, owner: &Self, slab: &Descriptor, located: Located) {
+        let secret = slab.own.secret();
+        // SAFETY: forwarded.
+        if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
+            owner.hand_back(arena, slab);
+        }
+    }
+
+    /// Not inlined, so that what comes before it, a block a call, stays short.
+    #[inline(never)]
     fn send(&self, arena: &Arena<C>, parcel: &Parcel) {
         // SAFETY: I3: descriptors are immortal.
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
         let first = parcel.first.replace(Link::END);
         let count = parcel.count.replace(0);
-        let secret = slab.slab.free.secret();
+        let secret = slab.own.secret();
         // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
         let unparked = unsafe { slab.remote.push_chain(first, parcel.last.get(), count, secret) };
         if unparked {
-            let (heap, _) = split_tag::<C>(slab.tag());
+            let (heap, _) = owner_of::<C>(slab, slab.tag());
             // SAFETY: I3: heaps are immortal.
             unsafe { &*heap }.hand_back(arena, slab);
         }

@@ -9,8 +9,8 @@ use crate::{
     backend::{Backend, Capabilities},
     buddy::Span,
     config::{Config, Fault, FaultKind},
-    descriptor::{Descriptor, NO_SLAB, Place, tag},
-    free_blocks::{FreeBlocks, Link},
+    descriptor::{Descriptor, Place, tag},
+    free_blocks::{FreeBlocks, Link, Linked},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
 };
@@ -22,6 +22,22 @@ const RETAINED_BYTES: usize = 1 << 20;
 /// A full slab is opened again when the owner has freed this share of its blocks: opening it for
 /// each single one would cost every allocation of a busy program a slow path.
 const REOPEN_SHARE: u32 = 16;
+
+/// How many of its blocks the owner must have freed before a full slab is opened again.
+fn frees_to_reopen(slab: &Descriptor) -> u32 {
+    (slab.capacity.get() / REOPEN_SHARE).max(1)
+}
+
+/// How many of its blocks the owner has freed since the slab was full. To walk the chain instead would
+/// wait for one block after another that is in no cache.
+fn freed_since_full(slab: &Descriptor) -> u32 {
+    let (told_after, left) = (frees_to_reopen(slab), slab.frees_left());
+    if left <= told_after { told_after - left } else { told_after + (NEVER - left) }
+}
+
+/// After so many frees into a current slab that the first look has not found, the heap thinks again
+/// about that.
+const CURRENT_FREES: u32 = 1024;
 
 impl<C: Config> Heap<C> {
     /// As [`alloc_fast`](Self::alloc_fast), by whatever it takes; `None` where memory has run out
@@ -73,12 +89,9 @@ impl<C: Config> Heap<C> {
 
     /// Finds a block of `class`.
     fn refill(&self, arena: &Arena<C>, class: usize) -> Option<Fresh> {
-        let bin = self.bin(class);
         let shelf = self.shelf(class);
         loop {
-            // SAFETY: I3: descriptors are immortal.
-            let current = unsafe { &*bin.current.get() };
-            if !ptr::eq(current, &NO_SLAB) {
+            if let Some(current) = shelf.current() {
                 if let Some(fresh) = self.take(arena, current) {
                     return Some(fresh);
                 }
@@ -86,15 +99,20 @@ impl<C: Config> Heap<C> {
                     // A block came home meanwhile.
                     continue;
                 }
+                self.leave_current(current);
                 current.place.set(Place::Full);
-                current.slab.tell_after((current.slab.capacity() / REOPEN_SHARE).max(1));
+                current.tell_after(frees_to_reopen(current));
                 self.release_retained(current);
                 shelf.push(Place::Full, current);
-                bin.current.set(&raw const NO_SLAB);
             }
             self.settle_returned(arena);
             let next = match shelf.pop(Place::Open) {
-                Some(open) => open,
+                Some(open) => {
+                    let reopened_with = open.capacity.get() - frees_to_reopen(open);
+                    let freed = reopened_with.saturating_sub(open.frees_left());
+                    self.first_look.note_elsewhere(freed);
+                    open
+                }
                 None => self.new_slab(arena, class)?,
             };
             self.make_current(next, class);
@@ -104,15 +122,15 @@ impl<C: Config> Heap<C> {
     /// Takes a block of `slab`, from wherever it has one.
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
         slab.gather();
-        let free = &slab.slab.free;
-        if let Some(located) = slab.slab.alloc() {
+        let free = slab.free();
+        if let Some(located) = free.pop() {
             return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
         if free.head() != Link::END {
             // A link beyond what is carved: a block was freed that was never handed out. Any other:
             // a free block was written to.
             let offset_bytes = free.head().offset_bytes();
-            if offset_bytes < slab.slab.capacity() as usize * slab.block_bytes.get() {
+            if offset_bytes < slab.capacity.get() as usize * slab.block_bytes.get() {
                 self.report(FaultKind::Foreign, slab, offset_bytes);
             } else {
                 self.report(FaultKind::UseAfterFree, slab, 0);
@@ -133,22 +151,36 @@ impl<C: Config> Heap<C> {
     /// Reports a misuse that shows in `slab`, at `offset_bytes`.
     #[cold]
     fn report(&self, kind: FaultKind, slab: &Descriptor, offset_bytes: usize) {
-        let address = slab.slab.free.base().addr() + offset_bytes;
+        let address = slab.own.base().addr() + offset_bytes;
         C::fault(&Fault::new(kind, address, slab.block_bytes.get()));
     }
 
     fn make_current(&self, slab: &Descriptor, class: usize) {
+        let bin = self.bin(class);
         slab.place.set(Place::Current);
-        self.bin(class).current.set(slab);
+        slab.lend_to(&bin.free);
+        if slab.granules.get() == 1 {
+            bin.set_block_bytes(slab.block_bytes.get());
+            bin.set_first_look(self.first_look.is_on());
+        }
+        self.shelf(class).current.set(slab);
         self.watch_current(slab);
+    }
+
+    /// Takes the free set of a slab out of its bin, which has no slab then.
+    fn leave_current(&self, slab: &Descriptor) {
+        slab.take_home();
+        self.bin(slab.class()).free.take_over(&Linked::new());
+        self.shelf(slab.class()).current.set(ptr::null());
     }
 
     /// A current slab of one granule may become empty without a word: it is needed again soon. Of
     /// a larger one the heap hears at the earliest free that can have been its last.
     fn watch_current(&self, slab: &Descriptor) {
-        let watched = slab.granules.get() > 1 && slab.retained_bytes.get() == 0;
-        slab.slab.tell_after(if watched {
-            (slab.carved.get() - slab.slab.free.count()).max(1)
+        slab.tell_after(if slab.granules.get() == 1 {
+            CURRENT_FREES
+        } else if slab.retained_blocks.get() == 0 {
+            (slab.carved.get() - slab.free().count()).max(1)
         } else {
             NEVER
         });
@@ -183,7 +215,8 @@ impl<C: Config> Heap<C> {
     }
 
     fn release_retained(&self, slab: &Descriptor) {
-        let kept_bytes = slab.retained_bytes.replace(0) as usize;
+        let kept_blocks = slab.retained_blocks.replace(0);
+        let kept_bytes = usize::from(kept_blocks) * slab.block_bytes.get();
         self.retained_bytes.set(self.retained_bytes.get() - kept_bytes);
     }
 
@@ -204,14 +237,14 @@ impl<C: Config> Heap<C> {
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
         let shelf = self.shelf(slab.class());
         shelf.remove(Place::Full, slab);
-        let free = slab.slab.free.count() + slab.gather();
+        let free = freed_since_full(slab) + slab.gather();
         let others = slab.carved.get() - free;
         if others == 0 {
             return self.release(arena, slab);
         }
         // Told when every other block was freed here: the slab is empty then. Where other threads
         // free some of them, it shows when the slab is current again, or in a collection.
-        slab.slab.tell_after(others);
+        slab.tell_after(others);
         slab.place.set(Place::Open);
         shelf.push(Place::Open, slab);
     }
@@ -221,15 +254,24 @@ impl<C: Config> Heap<C> {
     #[inline(never)]
     pub(super) fn on_told(&self, slab: &Descriptor) {
         let Some(arena) = self.arena() else { return };
-        match slab.place.get() {
+        let place = slab.place.get();
+        match place {
+            Place::Full => self.first_look.note_elsewhere(frees_to_reopen(slab)),
+            Place::Open => self.first_look.note_elsewhere(slab.capacity.get()),
+            Place::Current => {}
+        }
+        self.judge_first_look(place == Place::Current);
+        match place {
             Place::Full if slab.remote.unpark() => self.reopen(arena, slab),
             // A remote free was first: the slab is on its way back, and settled when it arrives.
-            Place::Full => slab.slab.tell_after(NEVER),
+            Place::Full => slab.tell_after(NEVER),
             Place::Open => {
                 self.shelf(slab.class()).remove(Place::Open, slab);
                 self.release(arena, slab);
             }
-            Place::Current if slab.slab.free.count() < slab.carved.get() => {
+            Place::Current
+                if slab.granules.get() == 1 || slab.free().count() < slab.carved.get() =>
+            {
                 self.watch_current(slab);
             }
             Place::Current => self.retain_or_release(arena, slab),
@@ -242,10 +284,10 @@ impl<C: Config> Heap<C> {
         let kept_bytes = self.retained_bytes.get() + touched_bytes;
         if kept_bytes <= RETAINED_BYTES {
             self.retained_bytes.set(kept_bytes);
-            slab.retained_bytes.set(touched_bytes as u32);
+            slab.retained_blocks.set(slab.carved.get() as u8);
             self.watch_current(slab);
         } else {
-            self.bin(slab.class()).current.set(&raw const NO_SLAB);
+            self.leave_current(slab);
             self.release(arena, slab);
         }
     }
@@ -256,23 +298,22 @@ impl<C: Config> Heap<C> {
     /// - Owner only.
     pub unsafe fn collect(&self) {
         let Some(arena) = self.arena() else { return };
+        self.put_kept(arena);
         self.send_all(arena);
         self.settle_returned(arena);
         for class in 0..HostClasses::COUNT {
-            let (bin, shelf) = (self.bin(class), self.shelf(class));
-            // SAFETY: I3: descriptors are immortal.
-            let current = unsafe { &*bin.current.get() };
-            if !ptr::eq(current, &NO_SLAB) {
+            let shelf = self.shelf(class);
+            if let Some(current) = shelf.current() {
                 current.gather();
-                if current.slab.free.count() == current.carved.get() {
-                    bin.current.set(&raw const NO_SLAB);
+                if current.free().count() == current.carved.get() {
+                    self.leave_current(current);
                     self.release(arena, current);
                 }
             }
             let last = shelf.last_open();
             while let Some(slab) = shelf.pop(Place::Open) {
                 slab.gather();
-                if slab.slab.free.count() == slab.carved.get() {
+                if slab.free().count() == slab.carved.get() {
                     self.release(arena, slab);
                 } else {
                     shelf.push(Place::Open, slab);
@@ -299,9 +340,10 @@ impl<C: Config> Heap<C> {
         for class in 0..HostClasses::COUNT {
             let (bin, shelf) = (self.bin(class), self.shelf(class));
             let mut live = 0;
-            let current = bin.current.replace(&raw const NO_SLAB);
-            // SAFETY: I3: descriptors are immortal.
-            let mut next = unsafe { current.as_ref() }.filter(|slab| !ptr::eq(*slab, &NO_SLAB));
+            let mut next = shelf.current();
+            if let Some(current) = next {
+                self.leave_current(current);
+            }
             while let Some(slab) =
                 next.take().or_else(|| shelf.pop(Place::Open)).or_else(|| shelf.pop(Place::Full))
             {

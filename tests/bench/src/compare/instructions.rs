@@ -31,7 +31,7 @@ const OPERATIONS: [u64; 2] = [20_000, 70_000];
 pub(crate) struct Arguments {
     #[command(flatten)]
     choice: Choice,
-    /// Fail where a count is above the one in this file, written by an earlier run.
+    /// Fail where a count is missing or above the one in this file, written by an earlier run.
     #[arg(long, value_name = "CSV")]
     check: Option<PathBuf>,
     /// How far above it may be.
@@ -52,8 +52,8 @@ struct Count {
 /// Counts, writes `instructions.csv`, prints the table, and checks it against an earlier file.
 ///
 /// # Errors
-/// When valgrind is missing, results cannot be written, or a count is above its limit. An allocator
-/// that does not run under valgrind is named and left out.
+/// When valgrind is missing, results cannot be written, or a count is above its limit or missing
+/// where there is one. An allocator that does not run under valgrind is named and left out.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let limits = match &arguments.check {
         Some(path) => rows::read::<Count>(path)?.1,
@@ -82,6 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     bar.finish_and_clear();
     println!("{}", table(&rivals, &counts));
     println!("Raw results: {}", csv.display());
+    let chosen = |limit: &Count| rivals.iter().any(|rival| rival.name == limit.allocator);
+    let limits: Vec<_> = limits.into_iter().filter(chosen).collect();
     check(&counts, &limits, arguments.tolerance_percent)
 }
 
@@ -121,12 +123,15 @@ fn table(rivals: &[Rival], counts: &[Count]) -> Table {
     table
 }
 
-/// Compares with the limits; a case without one passes.
+/// Compares with the limits, each of which must have its count; a count without a limit passes.
 fn check(counts: &[Count], limits: &[Count], tolerance_percent: f64) -> Result<()> {
     let mut above = Vec::new();
-    for count in counts {
-        let same = |limit: &&Count| limit.case == count.case && limit.allocator == count.allocator;
-        let Some(limit) = limits.iter().find(same) else { continue };
+    for limit in limits {
+        let same = |count: &&Count| limit.case == count.case && limit.allocator == count.allocator;
+        let Some(count) = counts.iter().find(same) else {
+            above.push(format!("{} on {}: not counted", limit.case, limit.allocator));
+            continue;
+        };
         let most = limit.instructions_per_op * (1.0 + tolerance_percent / 100.0);
         if count.instructions_per_op > most {
             above.push(format!(
@@ -155,5 +160,7 @@ mod tests {
         assert!(check(&[count("a", 101.9), count("b", 1e9)], &limits, 2.0).is_ok());
         let error = check(&[count("a", 102.1)], &limits, 2.0).expect_err("beyond 2 %");
         assert!(error.to_string().contains("102.1"), "{error}");
+        let error = check(&[count("b", 1.0)], &limits, 2.0).expect_err("no count for a limit");
+        assert!(error.to_string().contains("not counted"), "{error}");
     }
 }
