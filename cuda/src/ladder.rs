@@ -87,7 +87,8 @@ impl<D: Driver> Shared<D> {
         if self.plain {
             return self.climb_plain(pool, request, budget);
         }
-        let affordable = pool.reserved_bytes + self.want_bytes(request) <= budget;
+        let affordable = pool.reserved_bytes + self.want_bytes(request) <= budget
+            || self.is_first_granule(pool, request);
         // How far other streams are matters only where their memory may be taken.
         if pool.streams.len() > 1 && (!affordable || request.heap.arena.lock().has_holes()) {
             self.advance(pool)?;
@@ -159,6 +160,15 @@ impl<D: Driver> Shared<D> {
         let free_bytes = self.driver.memory_info()?.free_bytes;
         let capacity = pool.limit_bytes.min(pool.reserved_bytes + free_bytes);
         Ok(capacity - capacity % self.granule_bytes)
+    }
+
+    /// Whether a stream is about to get its first memory, for a block that a granule holds twice.
+    /// One granule a stream is worth more than its weight: without it a stream of small blocks
+    /// would borrow, and wait for another, at every turn.
+    fn is_first_granule(&self, pool: &Pool<D>, request: Request<'_>) -> bool {
+        request.bytes <= self.granule_bytes / 2
+            && pool.reserved_bytes + self.granule_bytes <= pool.limit_bytes
+            && request.heap.arena.lock().end() == 0
     }
 
     /// New memory that the request needs behind the last free node.

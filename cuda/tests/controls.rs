@@ -169,3 +169,20 @@ fn a_buffer_grows_where_it_is_while_there_is_room() {
     drop(allocator);
     assert_eq!(driver.finish(), []);
 }
+
+#[test]
+fn each_stream_of_small_blocks_has_memory_of_its_own() {
+    let (driver, allocator) = device(64, 5);
+    for round in 0..100 {
+        for on in 0..3 {
+            let block = allocator.alloc(4096, stream(on)).unwrap();
+            driver.touch(stream(on), block.ptr(), block.bytes(), round);
+            driver.retire(block.ptr(), block.bytes());
+            allocator.free(block).unwrap();
+        }
+    }
+    let counts = allocator.counts();
+    assert_eq!((counts.borrows, counts.stream_waits, counts.misses), (0, 0, 3));
+    assert_eq!(allocator.reserved_bytes(), 3 * GRANULE);
+    assert_eq!(driver.take_violations(), []);
+}
