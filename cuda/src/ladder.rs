@@ -49,11 +49,7 @@ impl<D: Driver> Shared<D> {
             Ok(None) | Err(_) => {}
         }
         pool.counts.retries += 1;
-        let mut taken_back = 0;
-        for heap in self.heaps().filter(|heap| heap.pool == request.heap.pool) {
-            taken_back += self.await_pending(pool, heap).map_err(Some)?;
-        }
-        if taken_back > 0
+        if self.await_all_pending(pool, request.heap.pool).map_err(Some)? > 0
             && let Ok(Some(block)) = self.climb(pool, request)
         {
             return Ok(block);
@@ -112,6 +108,12 @@ impl<D: Driver> Shared<D> {
         }
         if self.await_pending(pool, request.heap)? > 0
             && let Some(block) = self.fit(request)
+        {
+            return Ok(Some(block));
+        }
+        // What other streams have freed but still share is worth a wait on the device, too.
+        if self.await_all_pending(pool, request.heap.pool)? > 0
+            && let Some(block) = self.borrow(pool, request)?
         {
             return Ok(Some(block));
         }
@@ -207,6 +209,15 @@ impl<D: Driver> Shared<D> {
         let node = arena.alloc(len, bytes).expect("it fitted under the same lock");
         pool.counts.borrows += 1;
         Ok(Some(self.block(home, heap, node, arena.node(node).start, bytes)))
+    }
+
+    /// The same for all heaps of a pool.
+    fn await_all_pending(&self, pool: &mut Pool<D>, id: PoolId) -> Result<usize, DriverError> {
+        let mut taken_back = 0;
+        for heap in self.heaps().filter(|heap| heap.pool == id) {
+            taken_back += self.await_pending(pool, heap)?;
+        }
+        Ok(taken_back)
     }
 
     /// Makes the stream of `heap` wait for those that still use blocks of its arena, and takes
