@@ -62,6 +62,7 @@ mod fences;
 mod free_ranges;
 mod gather;
 mod grow;
+mod guard;
 mod heap;
 mod ladder;
 mod options;

@@ -12,7 +12,8 @@ use crate::{
     arena::{Arena, QUANTUM_BYTES},
     driver::{DevicePtr, Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
-    heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
+    guard::Guarded,
+    heap::{Alone, Block, Heap, MAX_HEAPS, PoolId},
     ladder::Request,
     options::Options,
     plain::{Table, is_plain},
@@ -28,7 +29,7 @@ static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 
 /// See the module.
 pub(crate) struct Shared<D: Driver> {
-    pub(crate) driver: Arc<D>,
+    pub(crate) driver: Guarded<D>,
     pub(crate) options: Options,
     pub(crate) granule_bytes: u64,
     pub(crate) device_bytes: u64,
@@ -61,7 +62,7 @@ impl<D: Driver> Shared<D> {
             apart: AtomicBool::new(plain),
             plain,
             oom: Mutex::new(None),
-            driver: Arc::new(driver),
+            driver: Guarded::new(driver),
             options,
         })
     }
