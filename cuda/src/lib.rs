@@ -76,6 +76,7 @@ mod shared;
 pub mod sim;
 mod sizes;
 mod stats;
+mod streams;
 mod transfer;
 mod vec;
 

@@ -18,6 +18,7 @@ use crate::{
     options::Options,
     plain::{Table, is_plain},
     pool::{Pool, Progress},
+    streams::Streams,
 };
 
 /// Called when a request cannot be served, with the bytes asked for. Returns whether it made
@@ -38,6 +39,7 @@ pub(crate) struct Shared<D: Driver> {
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
+    pub(crate) streams: Streams,
     /// Whether small blocks get arenas of their own; see [`Options::apart_bytes`].
     pub(crate) apart: AtomicBool,
     /// Whether the device has no virtual memory management; see `plain.rs`.
@@ -58,6 +60,7 @@ impl<D: Driver> Shared<D> {
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
+            streams: Streams::new(),
             // A piece cannot move in plain mode: a small block must not keep a large one.
             apart: AtomicBool::new(plain),
             plain,
@@ -121,7 +124,7 @@ impl<D: Driver> Shared<D> {
         if index == MAX_HEAPS {
             return Err(AllocError::TooManyStreams { most: MAX_HEAPS });
         }
-        let bit = 1 << self.stream_index(&mut pool, stream)?;
+        let bit = self.stream_bit(stream)?;
         let bytes = self.options.span_bytes.next_multiple_of(self.granule_bytes);
         let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
         let (base, table) = if self.plain {
@@ -140,24 +143,9 @@ impl<D: Driver> Shared<D> {
         Ok(heap)
     }
 
-    /// The bit number of a stream, which it keeps.
-    fn stream_index(&self, pool: &mut Pool<D>, stream: StreamId) -> Result<usize, AllocError> {
-        if let Some(index) = pool.streams.iter().position(|&known| known == stream) {
-            return Ok(index);
-        }
-        if pool.streams.len() == MAX_STREAMS {
-            return Err(AllocError::TooManyStreams { most: MAX_STREAMS });
-        }
-        pool.streams.push(stream);
-        Ok(pool.streams.len() - 1)
-    }
-
-    /// The bit of a stream, whether it allocates or not.
+    /// The bit of a stream, which it keeps, whether it allocates or not.
     pub(crate) fn stream_bit(&self, stream: StreamId) -> Result<u64, AllocError> {
-        if let Some(heap) = self.heaps().find(|heap| heap.stream == stream) {
-            return Ok(heap.bit);
-        }
-        Ok(1 << self.stream_index(&mut self.pool(), stream)?)
+        self.streams.number(stream).map(|number| 1 << number)
     }
 
     /// The block that `node` of `home` is, for use on the stream of `user`.
