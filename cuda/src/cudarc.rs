@@ -83,21 +83,13 @@ const READ_WRITE: c_int = 3;
 /// `CU_MEMHOSTREGISTER_PORTABLE`: page-locked for every context.
 const PORTABLE: u32 = 1;
 
-/// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 31] = [
+/// The functions that a driver must have.
+const FUNCTIONS: [&str; 23] = [
     "cuInit",
     "cuDeviceGetCount",
     "cuDeviceGet",
     "cuCtxSetCurrent",
     "cuMemGetInfo_v2",
-    "cuMemAddressReserve",
-    "cuMemAddressFree",
-    "cuMemCreate",
-    "cuMemRelease",
-    "cuMemMap",
-    "cuMemSetAccess",
-    "cuMemUnmap",
-    "cuMemGetAllocationGranularity",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
     "cuEventRecord",
@@ -118,24 +110,36 @@ const FUNCTIONS: [&str; 31] = [
     "cuDevicePrimaryCtxRelease_v2",
 ];
 
+/// Those without which memory is allocated plainly, as before CUDA 10.2.
+const VIRTUAL_MEMORY: [&str; 8] = [
+    "cuMemAddressReserve",
+    "cuMemAddressFree",
+    "cuMemCreate",
+    "cuMemRelease",
+    "cuMemMap",
+    "cuMemSetAccess",
+    "cuMemUnmap",
+    "cuMemGetAllocationGranularity",
+];
+
 /// Names under which the driver library is installed, as cudarc looks for them.
 const LIBRARIES: [&str; 4] = ["libcuda.so", "libcuda.so.1", "nvcuda.dll", "nvcuda"];
 
-/// Says what is missing of the driver, if anything.
-fn look_for_driver() -> DriverResult<()> {
+/// Says what is missing of the driver, if anything, or whether it has virtual memory management.
+fn look_for_driver() -> DriverResult<bool> {
     // SAFETY: loading the driver's library runs its initialisers, which the program asks for by
     // asking for a device; the handle is leaked, so no code goes away.
     let library = LIBRARIES.iter().find_map(|name| unsafe { libloading::Library::new(*name).ok() });
     let reason = |reason: String| DriverError::NoDriver { reason };
     let library = library.ok_or_else(|| reason(format!("no library {}", LIBRARIES[1])))?;
-    for function in FUNCTIONS {
-        // SAFETY: the symbol's address is not used.
-        if unsafe { library.get::<*const ()>(function) }.is_err() {
-            return Err(reason(format!("its library has no function {function}; it is too old")));
-        }
+    // SAFETY: the symbol's address is not used.
+    let has = |function: &str| unsafe { library.get::<*const ()>(function) }.is_ok();
+    if let Some(function) = FUNCTIONS.into_iter().find(|function| !has(function)) {
+        return Err(reason(format!("its library has no function {function}; it is too old")));
     }
+    let virtual_memory = VIRTUAL_MEMORY.into_iter().all(has);
     std::mem::forget(library);
-    Ok(())
+    Ok(virtual_memory)
 }
 
 /// The error behind a code of the driver.
@@ -160,7 +164,7 @@ impl CudarcDriver {
     /// # Errors
     /// [`DriverError::NoDriver`] or [`DriverError::NoDevice`]; never cudarc's panic.
     pub fn new(ordinal: usize) -> DriverResult<Self> {
-        look_for_driver()?;
+        let has_virtual_memory = look_for_driver()?;
         let mut count = 0;
         // SAFETY: `look_for_driver` found both functions; `count` outlives the call.
         let counted = unsafe {
@@ -173,16 +177,21 @@ impl CudarcDriver {
         }
         let context = CudaContext::new(ordinal)
             .map_err(|error| DriverError::Other { call: DriverCall::Open, code: error.0 as i32 })?;
-        Self::on(&context)
+        Self::open(&context, has_virtual_memory)
     }
 
     /// The device of a context that the program has already.
     ///
     /// # Errors
-    /// The device does not answer.
+    /// [`DriverError::NoDriver`] where the driver is too old, or the device does not answer.
     pub fn on(context: &Arc<CudaContext>) -> DriverResult<Self> {
+        Self::open(context, look_for_driver()?)
+    }
+
+    fn open(context: &Arc<CudaContext>, has_virtual_memory: bool) -> DriverResult<Self> {
         let attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED;
-        let virtual_memory = context.attribute(attribute).is_ok_and(|value| value != 0);
+        let virtual_memory =
+            has_virtual_memory && context.attribute(attribute).is_ok_and(|value| value != 0);
         let mut driver = Self {
             ordinal: context.ordinal(),
             context: Arc::clone(context),
@@ -326,7 +335,7 @@ impl Driver for CudarcDriver {
         let code =
             unsafe { sys::cuMemSetAccess(at.0, bytes as usize, (&raw const access).cast(), 1) };
         let accessible = check(code, DriverCall::SetAccess, at.0, bytes);
-        if accessible.is_err() {
+        if accessible.as_ref().is_err_and(|error| !error.is_fatal()) {
             // SAFETY: this mapping was made above and nothing has used it.
             let _ = unsafe { sys::cuMemUnmap(at.0, bytes as usize) };
         }
