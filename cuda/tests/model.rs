@@ -12,15 +12,21 @@ type Device = (SimDriver, DeviceAllocator<SimDriver>);
 
 /// A program of `steps` steps on `streams` streams, in a device of `granules`.
 fn run(seed: u64, steps: u32, streams: u64, granules: u64, lag_ops: u64) {
-    run_on(device(granules, lag_ops), seed, steps, streams);
+    run_on(device(granules, lag_ops), seed, steps, streams, |random| random.size(24));
 }
 
-fn run_on((driver, allocator): Device, seed: u64, steps: u32, streams: u64) {
+fn run_on(
+    (driver, allocator): Device,
+    seed: u64,
+    steps: u32,
+    streams: u64,
+    size: fn(&mut Random) -> u64,
+) {
     let mut program = Program { driver: &driver, allocator: &allocator, live: vec![], next: 0 };
     let mut random = Random(seed * 2 + 1);
     for step in 0..steps {
         match random.below(100) {
-            0..46 => program.alloc(random.size(24), random.below(streams)),
+            0..46 => program.alloc(size(&mut random), random.below(streams)),
             46..50 => program.record(&mut random, streams),
             50..96 => program.free(&mut random),
             96 => drop(allocator.collect_garbage().expect("the device answers")),
@@ -112,8 +118,19 @@ fn a_device_that_is_far_too_small() {
 #[test]
 fn random_programs_without_virtual_memory() {
     for (seed, lag_ops) in (0..20).zip([0, 1, 5, 50, 1_000_000].into_iter().cycle()) {
-        run_on(plain_device(80, lag_ops), 300 + seed, 3000, seed % 5 + 1);
-        run_on(plain_device(9, lag_ops), 400 + seed, 1000, 3);
+        let size = |random: &mut Random| random.size(24);
+        run_on(plain_device(80, lag_ops), 300 + seed, 3000, seed % 5 + 1, size);
+        run_on(plain_device(9, lag_ops), 400 + seed, 1000, 3, size);
+    }
+}
+
+#[test]
+fn programs_of_large_blocks_on_a_device_that_is_always_full() {
+    // Memory moves at nearly every step: from place to place, in parts, from stream to stream.
+    let size = |random: &mut Random| random.below(8 * GRANULE) + 1;
+    for seed in 0..100 {
+        let lag_ops = [0, 5, 40, 1_000_000][seed as usize % 4];
+        run_on(device(20 + seed % 40, lag_ops), 500 + seed, 600, seed % 5 + 1, size);
     }
 }
 
