@@ -4,7 +4,7 @@ mod common;
 
 use common::{GRANULE, Random, device, plain_device, stream};
 use genesis_mem_cuda::{
-    AllocError, Block, DeviceAllocator, Options,
+    AllocError, Block, Builder, DeviceAllocator, Options,
     sim::{SimDriver, SimOptions},
 };
 
@@ -175,6 +175,34 @@ fn a_run_may_begin_within_one_piece_and_end_within_another() {
     assert_eq!(allocator.empty_cache().unwrap(), 24 * GRANULE);
     drop(allocator);
     assert_eq!(driver.finish(), []);
+}
+
+#[test]
+fn a_third_stream_waits_for_the_first_user_of_memory_that_moved() {
+    let device = SimOptions { device_bytes: 512 * GRANULE, lag_ops: 1 << 40, ..Default::default() };
+    let driver = SimDriver::new(device);
+    let limited = Builder::new().limit_bytes(24 * GRANULE);
+    let allocator = limited.build_on(driver.clone()).unwrap();
+    let mut number = 0;
+    let mut alloc = |granules: u64, on: u64| {
+        let block = allocator.alloc(granules * GRANULE, stream(on)).unwrap();
+        driver.touch(stream(on), block.ptr(), block.bytes(), number);
+        number += 1;
+        block
+    };
+    // Every other of twelve pieces is free, and the first stream still at work on it.
+    let mut blocks: Vec<_> = (0..12).map(|_| alloc(2, 0)).collect();
+    for at in (0..6).rev() {
+        let block = blocks.remove(at * 2);
+        driver.retire(block.ptr(), block.bytes());
+        allocator.free(block).unwrap();
+    }
+    let _second = alloc(3, 1);
+    assert_eq!(allocator.counts().moves, 2, "two pieces, and a granule of them is left");
+    let _third = alloc(1, 2);
+    assert_eq!((allocator.counts().moves, allocator.counts().borrows), (2, 1));
+    assert_eq!(driver.take_violations(), []);
+    assert_eq!(allocator.counts().cpu_waits, 0);
 }
 
 #[test]
