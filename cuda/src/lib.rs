@@ -91,3 +91,8 @@ pub use pinned::{DriverLock, PinnedBuffer, PinnedPool};
 pub use pool::Counts;
 pub use sizes::{SizeError, parse_size};
 pub use vec::DeviceVec;
+
+/// Its examples are tests.
+#[cfg(all(doctest, feature = "cudarc"))]
+#[doc = include_str!("../../docs/device.md")]
+struct Guide;
