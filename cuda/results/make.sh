@@ -19,7 +19,7 @@ traces='cuda/traces/*.zst'
     echo
     echo "Made by \`cuda/results/make.sh\` at commit \`$(git describe --always --dirty)\`, on" \
         "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores, Linux" \
-        "$(uname -r), $(rustc --version | cut -d' ' -f1,2). What the columns mean: \`README.md\`."
+        "$(uname -r), $(rustc --version | cut -d' ' -f1,2), load $(cut -d' ' -f1 /proc/loadavg). What the columns mean: \`README.md\`."
     section "Streams that keep up with the host" "$replay --csv $results/replay.csv $traces"
     section "Streams 1,000 operations behind" \
         "$replay --lag 1000 --csv $results/replay_lag.csv $traces"
