@@ -24,13 +24,14 @@ const KEYS: [&str; 13] = [
     "out_of_memory",
 ];
 
+/// A bundled file, by its path in the device crate.
 fn bundled(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/tests/data");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda");
     folder.join(name).to_str().unwrap().to_owned()
 }
 
 fn dlrm() -> String {
-    bundled("09a_dlrm_sparse.trace.zst")
+    bundled("traces/09a_dlrm_sparse.trace.zst")
 }
 
 fn replay(words: &[&str]) -> Output {
@@ -68,7 +69,7 @@ fn broken(name: &str, bytes: &[u8]) -> String {
 
 #[test]
 fn each_trace_is_one_json_object_with_just_these_keys() {
-    let (status, reports) = json(&[&dlrm(), &bundled("01_gpt2m_train.trace.zst")]);
+    let (status, reports) = json(&[&dlrm(), &bundled("traces/01_gpt2m_train.trace.zst")]);
     assert_eq!((status, reports.len()), (0, 2));
     for report in &reports {
         let mut keys: Vec<_> = report.as_object().unwrap().keys().collect();
@@ -118,7 +119,7 @@ fn a_broken_trace_is_reported_with_its_place() {
     let whole = fs::read(dlrm()).unwrap();
     let cut = broken("e.trace.zst", &whole[..whole.len() / 2]);
     assert!(cut.contains("line ") && cut.contains("truncated"), "{cut}");
-    let whole = fs::read(bundled("snapshot.pickle")).unwrap();
+    let whole = fs::read(bundled("tests/data/snapshot.pickle")).unwrap();
     let cut = broken("f.pickle", &whole[..whole.len() / 2]);
     assert!(cut.contains(&format!("byte {}", whole.len() / 2)), "{cut}");
     assert_eq!(replay(&["/no/such/file"]).status.code(), Some(1));
@@ -127,7 +128,7 @@ fn a_broken_trace_is_reported_with_its_place() {
 
 #[test]
 fn a_snapshot_is_replayed_device_by_device() {
-    let snapshot = bundled("snapshot.pickle");
+    let snapshot = bundled("tests/data/snapshot.pickle");
     let (status, reports) = json(&[&snapshot]);
     let names: Vec<_> = reports.iter().map(|report| &report["trace"]).collect();
     assert_eq!((status, names), (0, vec![&"snapshot.cuda0".into(), &"snapshot.cuda1".into()]));
@@ -173,6 +174,20 @@ fn the_smallest_device_is_enough_and_a_smaller_one_is_not() {
     assert_eq!(json(&[&dlrm(), "--device-bytes", &(bytes - 1).to_string()]).0, 3);
     let tight = json(&[&dlrm(), "--tight"]).1.remove(0);
     assert!(tight["peak_reserved_bytes"].as_u64().unwrap() <= bytes, "{tight}");
+}
+
+#[test]
+fn a_device_without_virtual_memory_serves_too() {
+    let (status, reports) = json(&[&dlrm(), "--no-vmm", "--lag", "30"]);
+    let report = &reports[0];
+    assert_eq!((status, &report["allocations"]), (0, &10_569.into()));
+    let number = |key: &str| report[key].as_f64().unwrap();
+    let over = number("peak_reserved_bytes") / number("peak_live_bytes");
+    assert!((1.0..1.5).contains(&over), "{report}");
+    // PyTorch's own allocator takes 75 without virtual memory.
+    assert!((1.0..=75.0).contains(&number("driver_calls")), "{report}");
+    let (status, reports) = json(&[&dlrm(), "--no-vmm", "--limit-bytes", "2GB"]);
+    assert_eq!((status, &reports[0]["out_of_memory"]), (3, &true.into()));
 }
 
 #[test]

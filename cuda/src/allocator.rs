@@ -252,7 +252,12 @@ impl<D: Driver> DeviceAllocator<D> {
 
     /// The same, to share.
     pub(crate) fn shared_driver(&self) -> Arc<D> {
-        Arc::clone(&self.0.driver)
+        self.0.driver.share()
+    }
+
+    /// See [`Driver::end_of_use`]; nothing once the device is broken.
+    pub(crate) fn end_of_use(&self, stream: StreamId, uses: &D::Uses) {
+        self.0.driver.end_of_use(stream, uses);
     }
 
     /// What it was built from.

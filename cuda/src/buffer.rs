@@ -125,7 +125,7 @@ impl<T, D: Driver> fmt::Debug for DeviceBuffer<T, D> {
 impl<T, D: Driver> Drop for DeviceBuffer<T, D> {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            self.allocator.driver().end_of_use(self.stream_id(), &self.uses);
+            self.allocator.end_of_use(self.stream_id(), &self.uses);
             let freed = self.allocator.free(block);
             debug_assert_eq!(freed, Ok(()), "a buffer owns its block");
         }

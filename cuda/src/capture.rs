@@ -15,6 +15,7 @@ use std::{
 use crate::{
     AllocError, DeviceAllocator, PoolId,
     driver::{CaptureMode, Driver, StreamId},
+    guard::Guarded,
     pool::Pool,
     shared::Shared,
 };
@@ -140,13 +141,13 @@ impl<D: Driver> Pool<D> {
 /// otherwise forbid.
 pub(crate) struct PoolGuard<'a, D: Driver> {
     pool: MutexGuard<'a, Pool<D>>,
-    driver: &'a D,
+    driver: &'a Guarded<D>,
     mode: Option<CaptureMode>,
 }
 
 impl<'a, D: Driver> PoolGuard<'a, D> {
     pub(crate) fn new(shared: &'a Shared<D>, pool: MutexGuard<'a, Pool<D>>) -> Self {
-        let driver = &*shared.driver;
+        let driver = &shared.driver;
         // A failure shows in the call that the capture then forbids.
         let relax = || driver.exchange_capture_mode(CaptureMode::Relaxed).ok();
         let mode = if pool.captured == 0 { None } else { relax() };

@@ -203,8 +203,8 @@ impl<D: Driver> Shared<D> {
 
     /// Gives everything back, live blocks or not. The allocator is going.
     ///
-    /// Each call gets a second chance. A broken or lost device has nothing left to give back and
-    /// must not be asked.
+    /// Each call gets a second chance, but on a broken or lost device: it has nothing left to give
+    /// back, and `guard.rs` keeps it from being asked.
     pub(crate) fn tear_down(&self) {
         let mut pool = self.pool();
         if self.synchronize(&mut pool).or_else(|_| self.synchronize(&mut pool)).is_err() {

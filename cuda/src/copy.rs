@@ -44,15 +44,8 @@ impl fmt::Display for CopyError {
     }
 }
 
-impl std::error::Error for CopyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Alloc(error) => Some(error),
-            Self::Driver(error) => Some(error),
-            Self::TooLong { .. } => None,
-        }
-    }
-}
+/// Without a source, as for [`AllocError`].
+impl std::error::Error for CopyError {}
 
 impl From<AllocError> for CopyError {
     fn from(error: AllocError) -> Self {

@@ -5,6 +5,7 @@
 //! with [`DriverError::NoDriver`].
 
 mod buffer;
+mod library;
 mod transfer;
 
 use std::{
@@ -19,6 +20,7 @@ use cudarc::driver::{
     sys::{self, CUdevice_attribute, CUresult},
 };
 
+use self::library::look_for_driver;
 use crate::{
     Builder, DeviceAllocator,
     driver::{
@@ -84,62 +86,6 @@ const READ_WRITE: c_int = 3;
 /// `CU_MEMHOSTREGISTER_PORTABLE`: page-locked for every context.
 const PORTABLE: u32 = 1;
 
-/// The functions that this file calls, in the order of their first use.
-const FUNCTIONS: [&str; 32] = [
-    "cuInit",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuCtxSetCurrent",
-    "cuMemGetInfo_v2",
-    "cuMemAddressReserve",
-    "cuMemAddressFree",
-    "cuMemCreate",
-    "cuMemRelease",
-    "cuMemMap",
-    "cuMemSetAccess",
-    "cuMemUnmap",
-    "cuMemGetAllocationGranularity",
-    "cuMemAlloc_v2",
-    "cuMemFree_v2",
-    "cuEventRecord",
-    "cuEventQuery",
-    "cuStreamWaitEvent",
-    "cuStreamSynchronize",
-    "cuMemHostRegister_v2",
-    "cuMemHostUnregister",
-    "cuEventCreate",
-    "cuEventDestroy_v2",
-    "cuCtxGetCurrent",
-    "cuDeviceGetAttribute",
-    "cuDevicePrimaryCtxRetain",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuMemcpyDtoDAsync_v2",
-    "cuEventSynchronize",
-    "cuDevicePrimaryCtxRelease_v2",
-    "cuThreadExchangeStreamCaptureMode",
-];
-
-/// Names under which the driver library is installed, as cudarc looks for them.
-const LIBRARIES: [&str; 4] = ["libcuda.so", "libcuda.so.1", "nvcuda.dll", "nvcuda"];
-
-/// Says what is missing of the driver, if anything.
-fn look_for_driver() -> DriverResult<()> {
-    // SAFETY: loading the driver's library runs its initialisers, which the program asks for by
-    // asking for a device; the handle is leaked, so no code goes away.
-    let library = LIBRARIES.iter().find_map(|name| unsafe { libloading::Library::new(*name).ok() });
-    let reason = |reason: String| DriverError::NoDriver { reason };
-    let library = library.ok_or_else(|| reason(format!("no library {}", LIBRARIES[1])))?;
-    for function in FUNCTIONS {
-        // SAFETY: the symbol's address is not used.
-        if unsafe { library.get::<*const ()>(function) }.is_err() {
-            return Err(reason(format!("its library has no function {function}; it is too old")));
-        }
-    }
-    std::mem::forget(library);
-    Ok(())
-}
-
 /// The error behind a code of the driver.
 fn check(code: CUresult, call: DriverCall, address: u64, bytes: u64) -> DriverResult<()> {
     let number = code as i32;
@@ -162,7 +108,7 @@ impl CudarcDriver {
     /// # Errors
     /// [`DriverError::NoDriver`] or [`DriverError::NoDevice`]; never cudarc's panic.
     pub fn new(ordinal: usize) -> DriverResult<Self> {
-        look_for_driver()?;
+        let has_virtual_memory = look_for_driver()?;
         let mut count = 0;
         // SAFETY: `look_for_driver` found both functions; `count` outlives the call.
         let counted = unsafe {
@@ -175,16 +121,21 @@ impl CudarcDriver {
         }
         let context = CudaContext::new(ordinal)
             .map_err(|error| DriverError::Other { call: DriverCall::Open, code: error.0 as i32 })?;
-        Self::on(&context)
+        Self::open(&context, has_virtual_memory)
     }
 
     /// The device of a context that the program has already.
     ///
     /// # Errors
-    /// The device does not answer.
+    /// [`DriverError::NoDriver`] where the driver is too old, or the device does not answer.
     pub fn on(context: &Arc<CudaContext>) -> DriverResult<Self> {
+        Self::open(context, look_for_driver()?)
+    }
+
+    fn open(context: &Arc<CudaContext>, has_virtual_memory: bool) -> DriverResult<Self> {
         let attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED;
-        let virtual_memory = context.attribute(attribute).is_ok_and(|value| value != 0);
+        let virtual_memory =
+            has_virtual_memory && context.attribute(attribute).is_ok_and(|value| value != 0);
         let mut driver = Self {
             ordinal: context.ordinal(),
             context: Arc::clone(context),
@@ -328,7 +279,7 @@ impl Driver for CudarcDriver {
         let code =
             unsafe { sys::cuMemSetAccess(at.0, bytes as usize, (&raw const access).cast(), 1) };
         let accessible = check(code, DriverCall::SetAccess, at.0, bytes);
-        if accessible.is_err() {
+        if accessible.as_ref().is_err_and(|error| !error.is_fatal()) {
             // SAFETY: this mapping was made above and nothing has used it.
             let _ = unsafe { sys::cuMemUnmap(at.0, bytes as usize) };
         }

@@ -29,8 +29,8 @@ pub enum AllocError {
     Driver(DriverError),
 }
 
-/// The state in which a request could not be served.
-#[derive(Clone, Debug)]
+/// The state in which a request could not be served. Its `Debug` leaves the snapshot out.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct OutOfMemory {
     /// Whose memory it is; what is said of a device below is the host's then.
@@ -67,6 +67,21 @@ impl fmt::Display for AllocError {
             ),
             Self::Driver(error) => error.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutOfMemory")
+            .field("kind", &self.kind)
+            .field("requested_bytes", &self.requested_bytes)
+            .field("limit_bytes", &self.limit_bytes)
+            .field("device_bytes", &self.device_bytes)
+            .field("device_free_bytes", &self.device_free_bytes)
+            .field("reserved_bytes", &self.reserved_bytes)
+            .field("allocated_bytes", &self.allocated_bytes)
+            .field("largest_free_bytes", &self.largest_free_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,14 +122,9 @@ impl fmt::Display for OutOfMemory {
     }
 }
 
-impl std::error::Error for AllocError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Driver(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+/// Without a source: the message of [`AllocError::Driver`] is the driver error's own, and a report of
+/// the whole chain would say it twice.
+impl std::error::Error for AllocError {}
 
 impl From<DriverError> for AllocError {
     fn from(error: DriverError) -> Self {

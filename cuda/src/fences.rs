@@ -17,7 +17,7 @@ impl<D: Driver> Shared<D> {
         streams: u64,
     ) -> Result<(), DriverError> {
         for index in bits(streams & !heap.bit) {
-            let fence = self.driver.record(pool.streams[index])?;
+            let fence = self.driver.record(self.streams.at(index))?;
             self.driver.wait(heap.stream, &fence)?;
             pool.counts.stream_waits += 1;
         }
@@ -44,7 +44,7 @@ impl<D: Driver> Shared<D> {
         }
         if !nodes.is_empty() {
             let mask = nodes.iter().fold(0, |mask, (.., streams)| mask | streams);
-            let fences = bits(mask).map(|index| self.driver.record(pool.streams[index]));
+            let fences = bits(mask).map(|index| self.driver.record(self.streams.at(index)));
             match fences.collect() {
                 Ok(fences) => pool.batches.push_back(Batch { fences, nodes }),
                 Err(error) => {
@@ -106,7 +106,7 @@ impl<D: Driver> Shared<D> {
     /// Waits on the CPU for every stream that is known and not being captured.
     pub(crate) fn synchronize(&self, pool: &mut Pool<D>) -> Result<(), DriverError> {
         let clocks: Vec<u32> = self.heaps().map(|heap| heap.arena.lock().clock).collect();
-        for (index, &stream) in pool.streams.iter().enumerate() {
+        for (index, stream) in self.streams.iter().enumerate() {
             if pool.captured >> index & 1 == 0 {
                 self.driver.synchronize(stream)?;
             }

@@ -86,7 +86,9 @@ impl<D: Driver> Shared<D> {
         let affordable = pool.reserved_bytes + self.want_bytes(request) <= budget
             || self.is_first_granule(pool, request);
         // How far other streams are matters only where their memory may be taken.
-        if pool.streams.len() > 1 && (!affordable || request.heap.arena.lock().has_holes()) {
+        if self.streams.iter().nth(1).is_some()
+            && (!affordable || request.heap.arena.lock().has_holes())
+        {
             self.advance(pool)?;
         }
         if let Some(block) = self.reopen(pool, request)? {

@@ -63,6 +63,7 @@ mod fences;
 mod free_ranges;
 mod gather;
 mod grow;
+mod guard;
 mod heap;
 mod ladder;
 mod options;
@@ -76,6 +77,7 @@ mod shared;
 pub mod sim;
 mod sizes;
 mod stats;
+mod streams;
 mod transfer;
 mod upkeep;
 mod vec;
@@ -92,3 +94,8 @@ pub use pinned::{DriverLock, PinnedBuffer, PinnedPool};
 pub use pool::Counts;
 pub use sizes::{SizeError, parse_size};
 pub use vec::DeviceVec;
+
+/// Its examples are tests.
+#[cfg(all(doctest, feature = "cudarc"))]
+#[doc = include_str!("../../docs/device.md")]
+struct Guide;

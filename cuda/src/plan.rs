@@ -110,7 +110,7 @@ impl<'a, D: Driver> Planner<'a, D> {
     /// All that can move, behind the free end of the arena, and the beginning of a piece.
     fn behind_the_tail(&self, movable: &[&[Free]], short: u32) -> Option<Plan> {
         let lacking = short.saturating_sub(len_of(movable));
-        let head = self.head(lacking, NONE)?;
+        let head = self.head(lacking, NONE, movable)?;
         let mut pieces = choose(movable.to_vec(), short.saturating_sub(head.len()), self.own);
         pieces.push(head);
         Some(Plan { pieces, fresh_bytes: 0 })
@@ -125,7 +125,7 @@ impl<'a, D: Driver> Planner<'a, D> {
     ) -> Option<Plan> {
         let lacking = self.len.saturating_sub(len_of(wholes));
         let fresh = lacking.min((affordable_bytes / QUANTUM_BYTES) as u32);
-        if let Some(end) = self.end(lacking - fresh) {
+        if let Some(end) = self.end(lacking - fresh, wholes) {
             let fresh_bytes = bytes(lacking.saturating_sub(end.len()));
             let fresh_bytes = fresh_bytes.next_multiple_of(granule_bytes);
             if fresh_bytes <= affordable_bytes {
@@ -139,8 +139,8 @@ impl<'a, D: Driver> Planner<'a, D> {
                 return Some(Plan { pieces, fresh_bytes });
             }
         }
-        let end = self.end(0).filter(|end| end.len() < lacking)?;
-        let head = self.head(lacking - end.len(), end.memory)?;
+        let end = self.end(0, wholes).filter(|end| end.len() < lacking)?;
+        let head = self.head(lacking - end.len(), end.memory, wholes)?;
         let rest = self.len - end.len() - head.len().min(self.len - end.len());
         let mut pieces = vec![end];
         pieces.extend(choose(wholes.to_vec(), rest, self.own));
@@ -148,24 +148,35 @@ impl<'a, D: Driver> Planner<'a, D> {
         Some(Plan { pieces, fresh_bytes: 0 })
     }
 
-    /// The shortest free beginning of a piece that has `least` quanta.
-    fn head(&self, least: u32, but: u32) -> Option<Piece> {
+    /// The shortest free beginning of a piece that has `least` quanta, of none of `wholes`.
+    fn head(&self, least: u32, but: u32, wholes: &[&[Free]]) -> Option<Piece> {
         let heads = self.free.iter().filter(|part| {
             let whole = self.pool.memory(part.memory).len;
             part.range.start == 0 && part.range.end < whole && part.memory != but
         });
+        let heads = heads.filter(|part| !is_among(part, wholes));
         let enough = heads.filter(|part| part.range.end >= least && !self.is_in_tail(part));
         enough.min_by_key(|part| part.range.end).map(Piece::from)
     }
 
-    /// The shortest free end of a piece that has `least` quanta; the longest of all for zero.
-    fn end(&self, least: u32) -> Option<Piece> {
+    /// The shortest free end of a piece that has `least` quanta, of none of `wholes`; the longest
+    /// of all for zero.
+    fn end(&self, least: u32, wholes: &[&[Free]]) -> Option<Piece> {
         let ends = self.free.iter().filter(|part| {
             part.range.start > 0 && part.range.end == self.pool.memory(part.memory).len
         });
-        let ends = ends.map(Piece::from).filter(|end| end.len() >= least);
+        let ends = ends
+            .filter(|part| !is_among(part, wholes))
+            .map(Piece::from)
+            .filter(|end| end.len() >= least);
         if least == 0 { ends.max_by_key(Piece::len) } else { ends.min_by_key(Piece::len) }
     }
+}
+
+/// Whether a part belongs to one of `wholes`, which are in order of their piece. Its bytes may be
+/// usable at several places, and then the part is not the whole, but moves with it.
+fn is_among(part: &Free, wholes: &[&[Free]]) -> bool {
+    wholes.binary_search_by_key(&part.memory, |parts| parts[0].memory).is_ok()
 }
 
 /// The fewest pieces that hold `short` quanta: one that is large enough, the smallest such, or

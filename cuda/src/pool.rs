@@ -145,7 +145,6 @@ pub(crate) struct Pool<D: Driver> {
     pub(crate) cache_bytes: u64,
     pub(crate) batches: VecDeque<Batch<D::Fence>>,
     pub(crate) progress: Vec<Progress<D::Fence>>,
-    pub(crate) streams: Vec<crate::driver::StreamId>,
     pub(crate) pools: u32,
     pub(crate) counts: Counts,
     /// Bits of the streams that are being captured.
@@ -166,7 +165,6 @@ impl<D: Driver> Pool<D> {
             cache_bytes,
             batches: VecDeque::new(),
             progress: Vec::new(),
-            streams: Vec::new(),
             pools: 1,
             counts: Counts::default(),
             captured: 0,

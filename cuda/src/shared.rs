@@ -13,11 +13,13 @@ use crate::{
     capture::{Captures, PoolGuard},
     driver::{DevicePtr, Driver, DriverError, StreamId},
     error::{AllocError, FreeError, OutOfMemory},
-    heap::{Alone, Block, Heap, MAX_HEAPS, MAX_STREAMS, PoolId},
+    guard::Guarded,
+    heap::{Alone, Block, Heap, MAX_HEAPS, PoolId},
     ladder::Request,
     options::Options,
     plain::{Table, is_plain},
     pool::{Pool, Progress},
+    streams::Streams,
 };
 
 /// Called when a request cannot be served, with the bytes asked for. Returns whether it made
@@ -29,7 +31,7 @@ static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 
 /// See the module.
 pub(crate) struct Shared<D: Driver> {
-    pub(crate) driver: Arc<D>,
+    pub(crate) driver: Guarded<D>,
     pub(crate) options: Options,
     pub(crate) granule_bytes: u64,
     pub(crate) device_bytes: u64,
@@ -38,6 +40,7 @@ pub(crate) struct Shared<D: Driver> {
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
+    pub(crate) streams: Streams,
     /// Whether small blocks get arenas of their own; see [`Options::apart_bytes`].
     pub(crate) apart: AtomicBool,
     /// Whether the device has no virtual memory management; see `plain.rs`.
@@ -61,13 +64,14 @@ impl<D: Driver> Shared<D> {
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
+            streams: Streams::new(),
             // A piece cannot move in plain mode: a small block must not keep a large one.
             apart: AtomicBool::new(plain),
             plain,
             oom: Mutex::new(None),
             captures: Captures::default(),
             upkeep_mask: options.idle_frees.checked_next_power_of_two().unwrap_or(1 << 31) - 1,
-            driver: Arc::new(driver),
+            driver: Guarded::new(driver),
             options,
         })
     }
@@ -135,7 +139,7 @@ impl<D: Driver> Shared<D> {
         if index == MAX_HEAPS {
             return Err(AllocError::TooManyStreams { most: MAX_HEAPS });
         }
-        let bit = 1 << self.stream_index(&mut pool, stream)?;
+        let bit = self.stream_bit(stream)?;
         let bytes = self.options.span_bytes.next_multiple_of(self.granule_bytes);
         let bytes = bytes.min((u64::from(u32::MAX) * QUANTUM_BYTES) & !(self.granule_bytes - 1));
         let (base, table) = if self.plain {
@@ -154,24 +158,9 @@ impl<D: Driver> Shared<D> {
         Ok(heap)
     }
 
-    /// The bit number of a stream, which it keeps.
-    fn stream_index(&self, pool: &mut Pool<D>, stream: StreamId) -> Result<usize, AllocError> {
-        if let Some(index) = pool.streams.iter().position(|&known| known == stream) {
-            return Ok(index);
-        }
-        if pool.streams.len() == MAX_STREAMS {
-            return Err(AllocError::TooManyStreams { most: MAX_STREAMS });
-        }
-        pool.streams.push(stream);
-        Ok(pool.streams.len() - 1)
-    }
-
-    /// The bit of a stream, whether it allocates or not.
+    /// The bit of a stream, which it keeps, whether it allocates or not.
     pub(crate) fn stream_bit(&self, stream: StreamId) -> Result<u64, AllocError> {
-        if let Some(heap) = self.heaps().find(|heap| heap.stream == stream) {
-            return Ok(heap.bit);
-        }
-        Ok(1 << self.stream_index(&mut self.pool(), stream)?)
+        self.streams.number(stream).map(|number| 1 << number)
     }
 
     /// The block that `node` of `home` is, for use on the stream of `user`.

@@ -2,7 +2,7 @@
 //! on demand, a count of every call, and checks that no GPU makes.
 //!
 //! Time is the number of operations enqueued on any stream. A fence is passed once `lag` further
-//! operations have been enqueued, or its stream was synchronised. The checks do not depend on
+//! operations have been enqueued, or the host has waited for its stream since. The checks do not depend on
 //! the lag: they follow what is ordered before what (vector clocks over streams and the host), so
 //! a reuse that merely happened to be late enough is still reported.
 #![deny(unsafe_code)]

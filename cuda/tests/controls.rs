@@ -18,6 +18,8 @@ fn a_limit_holds_and_can_be_lifted() {
     allocator.free(block).unwrap();
     assert_eq!(allocator.memory_stats().limit_bytes, 32 * GRANULE);
     assert_eq!(allocator.memory_stats().failures, 2);
+    let error = allocator.alloc(33 * GRANULE, stream(0)).unwrap_err();
+    assert!(format!("{error:?}").len() < 400, "without the snapshot: {error:?}");
 }
 
 #[test]

@@ -243,21 +243,20 @@ fn host_memory_is_locked_once_and_unlocked_once() {
 }
 
 #[test]
-fn a_device_without_virtual_memory_is_served_or_refused() {
+fn a_device_without_virtual_memory_is_served_all_the_same() {
     let device = open();
     let OnFake { device, fake } = device;
     drop(device);
     fake.set("FAKECUDA_NO_VMM", 1);
     let device = suite::cudarc::Cudarc::open(36).expect("the fake driver is there");
-    match device.allocator().alloc(1 << 20, device.stream(0)) {
-        Ok(block) => {
-            device.fill(&block, device.stream(0), 1);
-            assert!(device.holds(&block, device.stream(0), 1));
-            device.free(block);
-        }
-        Err(AllocError::Driver(DriverError::NotSupported { .. })) => {}
-        Err(error) => panic!("{error}"),
+    let stream = device.stream(0);
+    let blocks: Vec<Block> = (0..4).map(|n| device.filled(1 << (18 + n), stream, n)).collect();
+    for (n, block) in blocks.into_iter().enumerate() {
+        assert!(device.holds(&block, stream, n as u32));
+        device.free(block);
     }
-    drop(device);
+    let counts = device.allocator().counts();
+    assert!(counts.allocs > 0 && counts.maps == 0, "{counts:?}");
+    suite::finish(device);
     assert_eq!(fake.live(), Live::default());
 }

@@ -51,6 +51,12 @@ fn they_run_on_the_fake_driver() {
     if let Some(text) = output("cudarc_kernel", &folder.0) {
         assert!(text.starts_with("1000 numbers doubled"), "{text}");
     }
+    if let Some(text) = output("pinned_transfer", &folder.0) {
+        assert!(text.contains("page-locked true") && !text.contains("no GPU"), "{text}");
+    }
+    if let Some(text) = output("driver_lock", &folder.0) {
+        assert!(text.contains("page-locked: true") && text.contains("arrived: true"), "{text}");
+    }
     if let Some(text) = output("two_streams", &folder.0) {
         assert!(text.contains("on the CPU 0") && text.contains("rules broken: 0"), "{text}");
     }
@@ -58,12 +64,22 @@ fn they_run_on_the_fake_driver() {
 
 #[test]
 fn a_driver_that_is_too_old_is_named_and_never_a_panic() {
-    for function in ["cuMemUnmap", "cuMemAddressReserve", "cuDevicePrimaryCtxRelease_v2"] {
+    for function in ["cuMemAlloc_v2", "cuEventQuery", "cuDevicePrimaryCtxRelease_v2"] {
         let folder = Folder::new(function);
         client::install(&folder.0, &[function]).expect("the folder can be written to");
         let Some(text) = output("cudarc_kernel", &folder.0) else { return };
         let expected = format!("skipped: no CUDA driver: its library has no function {function};");
         assert!(text.starts_with(&expected), "{text}");
+    }
+}
+
+#[test]
+fn an_older_driver_without_virtual_memory_serves_too() {
+    for functions in [&["cuMemUnmap"][..], &["cuMemAddressReserve", "cuMemCreate", "cuMemMap"]] {
+        let folder = Folder::new(functions[0]);
+        client::install(&folder.0, functions).expect("the folder can be written to");
+        let Some(text) = output("cudarc_kernel", &folder.0) else { return };
+        assert!(text.starts_with("1000 numbers doubled"), "{text}");
     }
 }
 

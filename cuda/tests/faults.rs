@@ -94,10 +94,12 @@ fn a_broken_device_is_left_alone() {
     for device in DEVICES {
         for after in 0..calls_of_a_clean_run(device()) {
             let (driver, allocator) = device();
+            let before = driver.calls();
             let error = DriverError::Sticky { call: DriverCall::Query, code: 700 };
             driver.inject(Fault { call: None, after, error });
             program(&driver, &allocator);
             drop(allocator);
+            assert_eq!(driver.calls() - before, after + 1, "nothing is asked after that");
         }
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{GRANULE, Random, device, plain_device, stream};
 use genesis_mem_cuda::{
-    AllocError, Block, DeviceAllocator, Options,
+    AllocError, Block, Builder, DeviceAllocator, Options,
     sim::{SimDriver, SimOptions},
 };
 
@@ -12,15 +12,21 @@ type Device = (SimDriver, DeviceAllocator<SimDriver>);
 
 /// A program of `steps` steps on `streams` streams, in a device of `granules`.
 fn run(seed: u64, steps: u32, streams: u64, granules: u64, lag_ops: u64) {
-    run_on(device(granules, lag_ops), seed, steps, streams);
+    run_on(device(granules, lag_ops), seed, steps, streams, |random| random.size(24));
 }
 
-fn run_on((driver, allocator): Device, seed: u64, steps: u32, streams: u64) {
+fn run_on(
+    (driver, allocator): Device,
+    seed: u64,
+    steps: u32,
+    streams: u64,
+    size: fn(&mut Random) -> u64,
+) {
     let mut program = Program { driver: &driver, allocator: &allocator, live: vec![], next: 0 };
     let mut random = Random(seed * 2 + 1);
     for step in 0..steps {
         match random.below(100) {
-            0..46 => program.alloc(random.size(24), random.below(streams)),
+            0..46 => program.alloc(size(&mut random), random.below(streams)),
             46..50 => program.record(&mut random, streams),
             50..96 => program.free(&mut random),
             96 => drop(allocator.collect_garbage().expect("the device answers")),
@@ -112,8 +118,19 @@ fn a_device_that_is_far_too_small() {
 #[test]
 fn random_programs_without_virtual_memory() {
     for (seed, lag_ops) in (0..20).zip([0, 1, 5, 50, 1_000_000].into_iter().cycle()) {
-        run_on(plain_device(80, lag_ops), 300 + seed, 3000, seed % 5 + 1);
-        run_on(plain_device(9, lag_ops), 400 + seed, 1000, 3);
+        let size = |random: &mut Random| random.size(24);
+        run_on(plain_device(80, lag_ops), 300 + seed, 3000, seed % 5 + 1, size);
+        run_on(plain_device(9, lag_ops), 400 + seed, 1000, 3, size);
+    }
+}
+
+#[test]
+fn programs_of_large_blocks_on_a_device_that_is_always_full() {
+    // Memory moves at nearly every step: from place to place, in parts, from stream to stream.
+    let size = |random: &mut Random| random.below(8 * GRANULE) + 1;
+    for seed in 0..100 {
+        let lag_ops = [0, 5, 40, 1_000_000][seed as usize % 4];
+        run_on(device(20 + seed % 40, lag_ops), 500 + seed, 600, seed % 5 + 1, size);
     }
 }
 
@@ -158,6 +175,34 @@ fn a_run_may_begin_within_one_piece_and_end_within_another() {
     assert_eq!(allocator.empty_cache().unwrap(), 24 * GRANULE);
     drop(allocator);
     assert_eq!(driver.finish(), []);
+}
+
+#[test]
+fn a_third_stream_waits_for_the_first_user_of_memory_that_moved() {
+    let device = SimOptions { device_bytes: 512 * GRANULE, lag_ops: 1 << 40, ..Default::default() };
+    let driver = SimDriver::new(device);
+    let limited = Builder::new().limit_bytes(24 * GRANULE);
+    let allocator = limited.build_on(driver.clone()).unwrap();
+    let mut number = 0;
+    let mut alloc = |granules: u64, on: u64| {
+        let block = allocator.alloc(granules * GRANULE, stream(on)).unwrap();
+        driver.touch(stream(on), block.ptr(), block.bytes(), number);
+        number += 1;
+        block
+    };
+    // Every other of twelve pieces is free, and the first stream still at work on it.
+    let mut blocks: Vec<_> = (0..12).map(|_| alloc(2, 0)).collect();
+    for at in (0..6).rev() {
+        let block = blocks.remove(at * 2);
+        driver.retire(block.ptr(), block.bytes());
+        allocator.free(block).unwrap();
+    }
+    let _second = alloc(3, 1);
+    assert_eq!(allocator.counts().moves, 2, "two pieces, and a granule of them is left");
+    let _third = alloc(1, 2);
+    assert_eq!((allocator.counts().moves, allocator.counts().borrows), (2, 1));
+    assert_eq!(driver.take_violations(), []);
+    assert_eq!(allocator.counts().cpu_waits, 0);
 }
 
 #[test]

@@ -59,6 +59,26 @@ fn the_order_follows_the_memory_and_not_the_address() {
 }
 
 #[test]
+fn a_fence_lags_unless_the_host_has_waited_since() {
+    let (driver, at) = mapped();
+    driver.touch(A, at, 512, 1);
+    let before = driver.record(A).unwrap();
+    driver.synchronize(A).unwrap();
+    let after = driver.record(A).unwrap();
+    assert_eq!(driver.is_passed(&before), Ok(true));
+    assert_eq!(driver.is_passed(&after), Ok(false), "nobody has waited for this one");
+    driver.wait(B, &after).unwrap();
+    let later = driver.record(A).unwrap();
+    driver.touch(B, DevicePtr(at.0 + 4096), 512, 2);
+    driver.synchronize(B).unwrap();
+    assert_eq!(driver.is_passed(&after), Ok(true), "another stream waited, and the host for it");
+    assert_eq!(driver.is_passed(&later), Ok(false));
+    driver.touch(B, DevicePtr(at.0 + 4096), 512, 2);
+    assert_eq!(driver.is_passed(&later), Ok(true), "two operations later");
+    assert_eq!(driver.take_violations(), []);
+}
+
+#[test]
 fn mappings_are_checked() {
     let (driver, at) = mapped();
     driver.touch(A, DevicePtr(at.0 + GRANULE - 256), 512, 1);

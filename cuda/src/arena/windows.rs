@@ -132,12 +132,14 @@ impl Arena {
         found
     }
 
-    /// Brings a range into use here: a hole becomes free space.
+    /// Brings a range into use here: a hole becomes free space. It counts as freed now: our stream
+    /// may just have been made to wait for another one that still uses the memory.
     pub(crate) fn open(&mut self, range: Range<u32>) {
         let node = self.hole_at(range.start).expect("the range is a hole");
         self.remove_hole(node);
         self.nodes.0[node as usize].state = State::Live;
         let middle = self.isolate(node, range, Self::insert_hole);
+        self.clock = self.clock.wrapping_add(1);
         self.nodes.0[middle as usize].stamp = self.clock;
         self.insert_free(middle);
     }

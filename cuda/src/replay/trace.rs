@@ -15,7 +15,7 @@ use crate::driver::StreamId;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// A small recording, for demonstrations; see [`Trace::sample`].
-const SAMPLE: &[u8] = include_bytes!("../../tests/data/09a_dlrm_sparse.trace.zst");
+const SAMPLE: &[u8] = include_bytes!("../../traces/09a_dlrm_sparse.trace.zst");
 const SAMPLE_NAME: &str = "09a_dlrm_sparse";
 
 /// One event. Blocks are numbered in order of allocation, from zero.

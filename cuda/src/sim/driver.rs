@@ -127,6 +127,8 @@ impl Driver for SimDriver {
         sim.check_capture(DriverCall::Record, stream)?;
         let (time, host) = (sim.time, sim.host.clone());
         let state = sim.streams.entry(stream).or_default();
+        // A place of its own in the stream: who has waited for what came before has not seen it.
+        state.position += 1;
         let mut clock = state.clock.clone();
         join(&mut clock, &host);
         Ok(SimFence { stream, position: state.position, time, clock })
@@ -134,8 +136,8 @@ impl Driver for SimDriver {
 
     fn is_passed(&self, fence: &SimFence) -> DriverResult<bool> {
         let mut sim = self.enter(DriverCall::Query)?;
-        let synchronised = sim.host.get(&fence.stream).is_some_and(|&p| p >= fence.position);
-        let passed = synchronised || sim.time >= fence.time.saturating_add(sim.options.lag_ops);
+        let seen = sim.host.get(&fence.stream).is_some_and(|&p| p >= fence.position);
+        let passed = seen || sim.time >= fence.time.saturating_add(sim.options.lag_ops);
         if passed {
             join(&mut sim.host, &fence.clock);
             join(&mut sim.host, &Clock::from([(fence.stream, fence.position)]));
