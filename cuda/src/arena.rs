@@ -364,7 +364,7 @@ impl Arena {
         free_bytes.saturating_sub(needed_bytes)
     }
 
-    /// Grows a live node in place by taking from the free node after it.
+    /// Resizes a live node in place: it takes from the free node after it, or frees its own end.
     pub(crate) fn extend(&mut self, node: u32, len: u32, requested_bytes: u64) -> bool {
         let Node { len: old, next, .. } = *self.node(node);
         if len > old {
@@ -386,6 +386,12 @@ impl Arena {
         row.requested_bytes -= was_requested;
         self.sums.allocated_bytes -= u64::from(old) * QUANTUM_BYTES;
         self.sums.requested_bytes -= was_requested;
+        if len < old {
+            let tail = self.split(node, len);
+            self.clock = self.clock.wrapping_add(1);
+            self.nodes.0[tail as usize].stamp = self.clock;
+            self.insert_free(tail);
+        }
         self.set_live(node, requested_bytes);
         true
     }

@@ -90,6 +90,10 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     /// The size does not fit into 64 bits.
     pub fn resize_in_place(&mut self, len: usize) -> Result<bool, AllocError> {
         let bytes = bytes_of::<T>(len)?;
+        if len < self.len {
+            // What is cut off goes to others in our stream's order: uses elsewhere come before.
+            self.allocator.shared().driver.end_of_use(self.stream_id(), &self.uses);
+        }
         let resized = match &mut self.block {
             Some(block) => self.allocator.resize_in_place(block, bytes),
             None => false,

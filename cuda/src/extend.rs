@@ -1,4 +1,5 @@
-//! Growth in place: into the free neighbour, and beyond the last block by mapping more behind it.
+//! Resizing in place: into the free neighbour, beyond the last block by mapping more behind it, or
+//! down, which frees the end.
 #![forbid(unsafe_code)]
 
 use crate::{
@@ -18,7 +19,13 @@ impl<D: Driver> Shared<D> {
         if block.home != block.user || block.owner != self.owner {
             return false;
         }
-        let mut extended = heap.arena.lock().extend(block.node, len, bytes);
+        let mut extended = {
+            let mut arena = heap.arena.lock();
+            // The end of a block that other streams use is not theirs to give back yet.
+            let is_shared = block.streams & !heap.bit != 0;
+            let least = if is_shared { arena.node(block.node).len } else { 0 };
+            arena.extend(block.node, len.max(least), bytes)
+        };
         // Blocks that outgrow the arena of small ones had better move; plain pieces end where
         // they end.
         let outgrown = heap.small && bytes > self.options.small_bytes;

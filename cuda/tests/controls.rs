@@ -188,3 +188,24 @@ fn each_stream_of_small_blocks_has_memory_of_its_own() {
     assert_eq!(allocator.reserved_bytes(), 3 * GRANULE);
     assert_eq!(driver.take_violations(), []);
 }
+
+#[test]
+fn a_block_that_shrinks_gives_its_end_back() {
+    let (driver, allocator) = device(16, 3);
+    let mut block = allocator.alloc(8 * GRANULE, stream(1)).unwrap();
+    assert!(allocator.resize_in_place(&mut block, GRANULE));
+    assert_eq!(allocator.memory_stats().allocated_bytes.current, GRANULE);
+    let other = allocator.alloc(7 * GRANULE, stream(1)).unwrap();
+    assert_eq!(allocator.reserved_bytes(), 8 * GRANULE, "the end serves again");
+    allocator.free(other).unwrap();
+
+    // Not while another stream may use it.
+    assert!(allocator.resize_in_place(&mut block, 4 * GRANULE));
+    allocator.record_stream(&mut block, stream(2)).unwrap();
+    assert!(allocator.resize_in_place(&mut block, GRANULE));
+    assert_eq!(allocator.memory_stats().allocated_bytes.current, 4 * GRANULE);
+    allocator.assert_valid();
+    allocator.free(block).unwrap();
+    drop(allocator);
+    assert_eq!(driver.finish(), []);
+}

@@ -70,30 +70,22 @@ fn parse_number(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A size as people write it: digits, then nothing or `B`, `kB`, `MB`, `GB`, `TB` by thousands, or
-/// `KiB` (also `K`), `MiB`, `GiB`, `TiB` by 1024, in any case.
+/// A size as people write it: digits, then nothing, `B`, or one of `K`, `M`, `G` and `T`, with or
+/// without `B` or `iB`, in any case; all of them count by 1024.
 pub fn parse_bytes(text: &[u8]) -> Option<usize> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let number = usize::try_from(parse_number(&text[..digits])?).ok()?;
     let unit = text[digits..].trim_ascii();
-    const UNITS: [(&[u8], usize); 14] = [
-        (b"", 1),
-        (b"b", 1),
-        (b"k", 1 << 10),
-        (b"kb", 1000),
-        (b"kib", 1 << 10),
-        (b"m", 1 << 20),
-        (b"mb", 1000 * 1000),
-        (b"mib", 1 << 20),
-        (b"g", 1 << 30),
-        (b"gb", 1000 * 1000 * 1000),
-        (b"gib", 1 << 30),
-        (b"t", 1 << 40),
-        (b"tb", 1000 * 1000 * 1000 * 1000),
-        (b"tib", 1 << 40),
+    const UNITS: [([&[u8]; 3], u32); 5] = [
+        ([b"", b"b", b"b"], 0),
+        ([b"k", b"kb", b"kib"], 10),
+        ([b"m", b"mb", b"mib"], 20),
+        ([b"g", b"gb", b"gib"], 30),
+        ([b"t", b"tb", b"tib"], 40),
     ];
-    let (_, factor) = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name))?;
-    number.checked_mul(*factor)
+    let is_unit = |names: &[&[u8]; 3]| names.iter().any(|name| unit.eq_ignore_ascii_case(name));
+    let (_, shift) = UNITS.iter().find(|(names, _)| is_unit(names))?;
+    number.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -104,9 +96,9 @@ mod tests {
     fn sizes_are_read_as_people_write_them() {
         assert_eq!(parse_bytes(b"65536"), Some(65536));
         assert_eq!(parse_bytes(b"512MiB"), Some(512 << 20));
-        assert_eq!(parse_bytes(b"2GB"), Some(2_000_000_000));
+        assert_eq!(parse_bytes(b"2GB"), Some(2 << 30));
         assert_eq!(parse_bytes(b"2 g"), Some(2 << 30));
-        assert_eq!(parse_bytes(b"1kb"), Some(1000));
+        assert_eq!(parse_bytes(b"1kb"), Some(1024));
         for wrong in [&b""[..], b"GB", b"-1", b"1.5GB", b"2 pounds", b"99999999999999999999"] {
             assert_eq!(parse_bytes(wrong), None, "{wrong:?}");
         }
