@@ -126,17 +126,21 @@ impl<D: Driver> DeviceAllocator<D> {
     /// out during the capture of a graph stay mapped until [`drop_pool`](Self::drop_pool).
     pub fn create_pool(&self) -> PoolId {
         let mut pool = self.0.pool();
-        pool.pools += 1;
-        PoolId(pool.pools - 1)
+        pool.dropped.pop().unwrap_or_else(|| {
+            pool.pools += 1;
+            PoolId(pool.pools - 1)
+        })
     }
 
     /// Gives the memory of a private pool back, as far as no block of it is live; returns the
-    /// bytes. Waits for the device. The pool can still be used.
+    /// bytes. Waits for the device. Once all of it went back, [`create_pool`](Self::create_pool)
+    /// gives the pool to the next who asks, so it must not be used any more; with blocks still
+    /// live it can, and is dropped by a later call.
     ///
     /// # Errors
     /// The device does not answer.
     pub fn drop_pool(&self, pool: PoolId) -> Result<u64, DriverError> {
-        self.0.empty_cache(&mut self.0.pool(), pool)
+        self.0.drop_pool(&mut self.0.pool(), pool)
     }
 
     /// Holds at most this share of the device, 0 to 1, from now on.

@@ -110,6 +110,18 @@ impl<D: Driver> Shared<D> {
         self.release_all_free(pool, id)
     }
 
+    /// The same, and lets the next who asks have the pool if it is a private one and empty: heaps,
+    /// of which there are not many, are used again with it.
+    pub(crate) fn drop_pool(&self, pool: &mut Pool<D>, id: PoolId) -> Result<u64, DriverError> {
+        let released = self.empty_cache(pool, id)?;
+        let mut heaps = self.heaps().filter(|heap| heap.pool == id);
+        let is_empty = heaps.all(|heap| heap.arena.lock().end() == 0);
+        if is_empty && id != PoolId::default() && !pool.dropped.contains(&id) {
+            pool.dropped.push(id);
+        }
+        Ok(released)
+    }
+
     /// The same, where the caller has waited already.
     pub(crate) fn release_all_free(
         &self,

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, ops::Range};
 use crate::{
     arena::QUANTUM_BYTES,
     driver::{Driver, PhysicalId},
+    heap::PoolId,
     upkeep::Upkeep,
 };
 
@@ -146,6 +147,8 @@ pub(crate) struct Pool<D: Driver> {
     pub(crate) batches: VecDeque<Batch<D::Fence>>,
     pub(crate) progress: Vec<Progress<D::Fence>>,
     pub(crate) pools: u32,
+    /// Private pools that are empty and given up.
+    pub(crate) dropped: Vec<PoolId>,
     pub(crate) counts: Counts,
     /// Bits of the streams that are being captured.
     pub(crate) captured: u64,
@@ -166,6 +169,7 @@ impl<D: Driver> Pool<D> {
             batches: VecDeque::new(),
             progress: Vec::new(),
             pools: 1,
+            dropped: Vec::new(),
             counts: Counts::default(),
             captured: 0,
             upkeep: Upkeep::new(),

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, TryLockError,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering},
 };
 
 use genesis_mem_core::sync::Lock;
@@ -37,6 +37,8 @@ pub(crate) struct Shared<D: Driver> {
     pub(crate) device_bytes: u64,
     pub(crate) owner: u32,
     heaps: Box<[OnceLock<Heap>; MAX_HEAPS]>,
+    /// Which heap was asked for last, by a hash of what is asked.
+    hints: Box<[AtomicU8; 256]>,
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
@@ -62,6 +64,7 @@ impl<D: Driver> Shared<D> {
             device_bytes,
             owner: NEXT_OWNER.fetch_add(1, Ordering::Relaxed),
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
+            hints: Box::new([const { AtomicU8::new(0) }; 256]),
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
             streams: Streams::new(),
@@ -121,12 +124,25 @@ impl<D: Driver> Shared<D> {
 
     #[inline]
     fn find_heap(&self, stream: StreamId, pool: PoolId, small: bool) -> Option<&Heap> {
-        self.heaps().find(|heap| {
+        let wanted = |heap: &Heap| {
             heap.stream == stream
                 && heap.pool == pool
                 && heap.small == small
                 && !heap.full.load(Ordering::Relaxed)
-        })
+        };
+        // Handles of streams are addresses: their upper bits tell little.
+        let key = stream.0 ^ (u64::from(pool.0) << 1 | u64::from(small)) << 32;
+        let hint = &self.hints[(key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize];
+        // Relaxed: a hint is an index like any other, and is looked at before it is believed.
+        let hinted = self.heaps[usize::from(hint.load(Ordering::Relaxed))].get();
+        hinted.filter(|heap| wanted(heap)).or_else(|| self.look_for_heap(hint, wanted))
+    }
+
+    #[cold]
+    fn look_for_heap(&self, hint: &AtomicU8, wanted: impl Fn(&Heap) -> bool) -> Option<&Heap> {
+        let heap = self.heaps().find(|heap| wanted(heap))?;
+        hint.store(heap.index as u8, Ordering::Relaxed);
+        Some(heap)
     }
 
     #[cold]

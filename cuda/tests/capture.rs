@@ -99,3 +99,20 @@ fn only_a_captured_stream_is_served_from_the_pool() {
     }
     assert_eq!(driver.count(DriverCall::Synchronize), 0);
 }
+
+#[test]
+fn graphs_may_come_and_go_without_end() {
+    let (_, allocator) = device(64, 0);
+    for round in 0..1000 {
+        let on = stream(round % 3);
+        let pool = allocator.create_pool();
+        let capture = allocator.capture(on, pool).unwrap();
+        let block = allocator.alloc(GRANULE, on).unwrap();
+        allocator.free(block).unwrap();
+        drop(capture);
+        assert_eq!(allocator.drop_pool(pool).unwrap(), GRANULE);
+        assert_eq!(allocator.drop_pool(pool).unwrap(), 0, "a second time does no harm");
+    }
+    let [one, two] = [allocator.create_pool(), allocator.create_pool()];
+    assert_ne!(one, two);
+}
