@@ -81,7 +81,8 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Site { location, blocks, bytes } => {
-                write!(f, "{location} ({} in {blocks} blocks)", Bytes(*bytes))
+                let blocks = if *blocks == 1 { "one block" } else { &format!("{blocks} blocks") };
+                write!(f, "{location} ({} in {blocks})", Bytes(*bytes))
             }
             Self::Block { address, bytes } => write!(f, "{} at {:#x}", Bytes(*bytes), address.0),
         }

@@ -1,5 +1,4 @@
 //! The profiler on the simulated device: its sums are the allocator's, and it finds what leaks.
-#![cfg(feature = "formats")]
 use std::{fs, panic::Location, path::Path, process::Command, thread};
 
 use genesis_mem_cuda::{
@@ -93,8 +92,8 @@ fn planted_leaks_are_found_by_line_and_nothing_else() {
     for round in 1..=5u64 {
         let len = round as usize * 100;
         let first = line!() + 1;
-        std::mem::forget(allocator.alloc(round * 7, S).unwrap());
-        std::mem::forget(allocator.alloc_in(round * MIB, S, own).unwrap());
+        let _ = allocator.alloc(round * 7, S).unwrap();
+        let _ = allocator.alloc_in(round * MIB, S, own).unwrap();
         std::mem::forget(DeviceBuffer::<u64, _>::new(&allocator, len, &S).unwrap());
         std::mem::forget(DeviceBuffer::from_slice(&allocator, &vec![0u8; len], &S).unwrap());
         std::mem::forget(DeviceVec::<u32, _>::with_capacity(&allocator, len, &S).unwrap());
@@ -287,7 +286,7 @@ fn streams_and_threads_are_told_apart_and_none_is_missed() {
                 for round in 0..3000 {
                     let block = allocator.alloc(round * 8, StreamId(stream)).unwrap();
                     if round % 100 == 99 {
-                        std::mem::forget(block);
+                        drop(block);
                     } else {
                         allocator.free(block).unwrap();
                     }

@@ -1,7 +1,7 @@
 //! What happened, event by event, and where everything lay at the end.
 #![forbid(unsafe_code)]
 
-use crate::{Event, Mark, Memory, Segment, Stacks, Timeline, clock};
+use crate::{Event, Mark, Memory, Segment, StackId, Stacks, Timeline, clock};
 
 /// Levels of one kind of memory, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,14 @@ impl Recording {
         self.lost_events += complete as u64;
         self.events.drain(..complete);
         self.marks.sort_by_key(|mark| mark.time_ns);
+    }
+
+    /// Forgets where in the code everything was, where that means nothing to whoever reads it.
+    pub fn forget_stacks(&mut self) {
+        self.stacks = Stacks::default();
+        self.events.iter_mut().for_each(|event| event.stack = StackId::UNKNOWN);
+        let areas = self.segments.iter_mut().flat_map(|segment| &mut segment.areas);
+        areas.for_each(|area| area.stack = StackId::UNKNOWN);
     }
 
     /// The levels of one kind of memory at the end.

@@ -103,9 +103,9 @@ impl Stacks {
         stack.iter().map(|&frame| &self.frames[frame as usize])
     }
 
-    /// File and line of the innermost frame, for people.
+    /// File and line of the innermost frame, for people; `(unknown)` where nobody looked.
     pub fn location(&self, id: StackId) -> String {
         let innermost = self.of(id).next();
-        innermost.map_or_else(|| "(before profiling)".to_owned(), Frame::to_string)
+        innermost.map_or_else(|| "(unknown)".to_owned(), Frame::to_string)
     }
 }

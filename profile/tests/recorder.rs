@@ -229,5 +229,5 @@ fn threads_lose_nothing() {
 fn sizes_fall_into_classes() {
     let classes = [0, 1, 2, 3, 4, 5, 512, 513, 1 << 40, u64::MAX].map(size_class_of);
     assert_eq!(classes, [0, 0, 1, 2, 2, 3, 9, 10, 40, 64]);
-    assert_eq!(report(&on()).stacks.location(StackId::UNKNOWN), "(before profiling)");
+    assert_eq!(report(&on()).stacks.location(StackId::UNKNOWN), "(unknown)");
 }
