@@ -17,13 +17,18 @@ use std::{
     },
 };
 
-use genesis_mem_profile::{Baseline, Leaks, Live, Memory, Recorder, Recording, Report, Timeline};
+use genesis_mem_profile::{
+    Baseline, Leaks, Live, Memory, Recorder, Recording, Report, SHARDS, Timeline,
+};
 
 use crate::{
     DeviceAllocator, PinnedPool,
     driver::{DefaultDriver, Driver, MemoryKind},
+    heap::MAX_HEAPS,
     shared::Shared,
 };
+
+const _: () = assert!(MAX_HEAPS <= SHARDS, "each heap has a shard");
 
 /// A place in the code.
 pub(crate) type Site = &'static Location<'static>;

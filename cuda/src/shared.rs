@@ -279,7 +279,7 @@ impl<D: Driver> Shared<D> {
             others => arena.free_pending(block.node, others),
         };
         if self.profile.is_on() {
-            self.tell_free(heap, block.start);
+            self.tell_free(heap, block.node);
         }
         Ok(())
     }

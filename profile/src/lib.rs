@@ -15,7 +15,7 @@
 //! let recorder = Recorder::new(Memory::Device);
 //! recorder.switch(true);
 //! let block = Block { address: 0x1000, bytes: 100, block_bytes: 512, owner: 0 };
-//! recorder.alloc(0, block, Location::caller(), true);
+//! recorder.alloc((0, 0), block, Location::caller(), true);
 //! let mut report = Report::now();
 //! recorder.read_report(&mut report);
 //! assert_eq!((report.live.len(), report.live_bytes()), (1, 100));

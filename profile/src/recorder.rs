@@ -1,8 +1,9 @@
 //! Takes note of what an allocator does.
 //!
 //! What is known lies in shards, each behind a lock of its own: an allocator gives each heap a
-//! shard, so that two heaps do not wait for each other. Blocks are found by their address, which
-//! must come back to the shard that it was allocated in. While a recorder is off it holds nothing
+//! shard, so that two heaps do not wait for each other. In it a block has a slot, a number that is
+//! its own while it is live and that allocators have anyway, such as its place in a table; so
+//! nothing is searched for. While a recorder is off it holds nothing
 //! and costs its allocator one load; while it is on it takes its memory from the global allocator
 //! of the program, so that must not be the one observed.
 #![forbid(unsafe_code)]
@@ -23,8 +24,8 @@ use crate::{
     Event, EventKind, Level, Mark, Memory, Pool, Recording, Report, StackId, Stacks, clock,
 };
 
-/// How many shards a recorder has; others are counted round.
-pub const SHARDS: usize = 64;
+/// How many shards a recorder has, numbered from zero.
+pub const SHARDS: usize = 256;
 
 /// The most marks that are kept.
 const MOST_MARKS: usize = 1 << 16;
@@ -105,8 +106,10 @@ impl Recorder {
         self.shards.get_or_init(|| (0..SHARDS).map(|_| Alone::default()).collect())
     }
 
+    /// # Panics
+    /// There are not so many.
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
-        lock(&self.all()[index % SHARDS].0)
+        lock(&self.all()[index].0)
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {
@@ -114,40 +117,49 @@ impl Recorder {
     }
 
     /// A block was allocated at `at`; a hit came from a free block at hand.
+    ///
+    /// # Panics
+    /// There is no such shard; also below.
     #[cold]
-    pub fn alloc(&self, shard: usize, block: Block, at: &'static Location<'static>, hit: bool) {
+    pub fn alloc(
+        &self,
+        (shard, slot): (usize, u32),
+        block: Block,
+        at: &'static Location<'static>,
+        hit: bool,
+    ) {
         let mut shard = self.shard(shard);
         let time_ns = clock::now_ns();
-        let site = shard.insert(block, Some(at), time_ns);
+        let site = shard.insert(slot, block, Some(at), time_ns);
         self.push(&mut shard, block_event(time_ns, EventKind::Alloc { hit }, block, site));
     }
 
     /// A block was there before. Nothing, where it is known.
-    pub fn seed(&self, shard: usize, block: Block) {
+    pub fn seed(&self, (shard, slot): (usize, u32), block: Block) {
         let mut shard = self.shard(shard);
-        if !shard.knows(block.address) {
-            shard.insert(block, None, 0);
+        if !shard.knows(slot) {
+            shard.insert(slot, block, None, 0);
         }
     }
 
-    /// A block is about to be freed: call it before anybody else can get the address.
+    /// A block is freed: call it before anybody else can get the slot or the address.
     #[cold]
-    pub fn free(&self, shard: usize, address: u64) {
+    pub fn free(&self, (shard, slot): (usize, u32)) {
         let mut shard = self.shard(shard);
         let time_ns = clock::now_ns();
-        if let Some((entry, owner, site)) = shard.remove(address, time_ns) {
-            let block = block_of(address, entry, owner);
+        if let Some((entry, owner, site)) = shard.remove(slot, time_ns) {
+            let block = block_of(entry, owner);
             self.push(&mut shard, block_event(time_ns, EventKind::Free, block, site));
         }
     }
 
     /// A block has another size now.
     #[cold]
-    pub fn resize(&self, shard: usize, address: u64, bytes: u64, block_bytes: u64) {
+    pub fn resize(&self, (shard, slot): (usize, u32), bytes: u64, block_bytes: u64) {
         let mut shard = self.shard(shard);
         let time_ns = clock::now_ns();
-        if let Some((entry, owner, site)) = shard.resize(address, bytes, block_bytes) {
-            let old = block_of(address, entry, owner);
+        if let Some((entry, owner, site)) = shard.resize(slot, bytes, block_bytes) {
+            let old = block_of(entry, owner);
             let new = Block { bytes, block_bytes, ..old };
             self.push(&mut shard, block_event(time_ns, EventKind::Free, old, site));
             let kind = EventKind::Alloc { hit: true };
@@ -274,8 +286,9 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn block_of(address: u64, entry: Entry, owner: u64) -> Block {
-    Block { address, bytes: entry.bytes, block_bytes: entry.block_bytes, owner }
+fn block_of(entry: Entry, owner: u64) -> Block {
+    let Entry { address, bytes, block_bytes, .. } = entry;
+    Block { address, bytes, block_bytes, owner }
 }
 
 fn block_event(time_ns: u64, kind: EventKind, block: Block, stack: StackId) -> Event {

@@ -30,12 +30,13 @@ fn program(rounds: u64) -> (Recording, Report) {
     recorder.note(0, EventKind::Grow, told(base, 64 << 20, 0), None);
     recorder.mark("begin \"quoted\" <&>");
     for round in 0..rounds {
-        let slot = base + (round % 1000) * 65536;
+        let slot = (0, (round % 1000) as u32);
         if round >= 1000 {
-            recorder.free(0, slot);
+            recorder.free(slot);
         }
         let at = if round % 3 == 0 { here } else { there };
-        recorder.alloc(0, told(slot, round * 977 % 65536, 5), at, round % 7 > 0);
+        let address = base + u64::from(slot.1) * 65536;
+        recorder.alloc(slot, told(address, round * 977 % 65536, 5), at, round % 7 > 0);
     }
     recorder.mark("end");
     recorder.note(0, EventKind::OutOfMemory, told(0, 1 << 40, 5), Some(here));

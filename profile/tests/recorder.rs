@@ -52,10 +52,10 @@ fn blocks_of_sites_streams_and_sizes_add_up() {
         let at = if number % 3 == 0 { here } else { there };
         let owner = number % 5;
         let told = Block { owner, ..block(4096 * (number + 1), 100 * number) };
-        recorder.alloc(number as usize, told, at, number % 2 == 0);
+        recorder.alloc((number as usize, 7), told, at, number % 2 == 0);
     }
     for number in (0..100).step_by(2) {
-        recorder.free(number as usize, 4096 * (number + 1));
+        recorder.free((number as usize, 7));
     }
     let report = report(&recorder);
     assert_sums(&report);
@@ -72,19 +72,19 @@ fn blocks_of_sites_streams_and_sizes_add_up() {
 fn what_was_there_before_is_known_once_and_is_no_leak() {
     let recorder = on();
     let at = Location::caller();
-    recorder.seed(0, block(512, 10));
-    recorder.alloc(0, block(1024, 20), at, true);
-    recorder.seed(0, block(1024, 20));
+    recorder.seed((0, 1), block(512, 10));
+    recorder.alloc((0, 2), block(1024, 20), at, true);
+    recorder.seed((0, 2), block(1024, 20));
     // The other order: found in the heap before its allocation is told.
-    recorder.seed(0, block(2048, 30));
-    recorder.alloc(0, block(2048, 30), at, true);
+    recorder.seed((0, 4), block(2048, 30));
+    recorder.alloc((0, 4), block(2048, 30), at, true);
     let report = report(&recorder);
     assert_sums(&report);
     assert_eq!((report.live_bytes(), report.total().total_blocks), (60, 3));
     let leaks = report.leaks(Baseline::default());
     assert_eq!((leaks.blocks(), leaks.bytes()), (2, 50));
-    recorder.free(0, 512);
-    recorder.free(0, 4096); // Nobody knows it.
+    recorder.free((0, 1));
+    recorder.free((0, 8)); // Nobody knows it.
     assert!(!recorder.switch(true), "it is on already");
     assert!(recorder.switch(false));
     assert!(report_is_empty(&recorder));
@@ -99,12 +99,12 @@ fn report_is_empty(recorder: &Recorder) -> bool {
 fn a_baseline_tells_what_is_kept_from_what_leaks() {
     let recorder = on();
     let at = Location::caller();
-    recorder.alloc(0, block(512, 1), at, true);
+    recorder.alloc((0, 1), block(512, 1), at, true);
     let baseline = Baseline::now();
-    recorder.alloc(0, block(1024, 2), at, true);
-    recorder.free(0, 512);
+    recorder.alloc((0, 2), block(1024, 2), at, true);
+    recorder.free((0, 1));
     // The same address once more is another block.
-    recorder.alloc(0, block(512, 4), at, true);
+    recorder.alloc((0, 1), block(512, 4), at, true);
     let leaks = report(&recorder).leaks(baseline);
     assert_eq!((leaks.blocks(), leaks.bytes(), leaks.sites.len()), (2, 6, 1));
     assert!(leaks.sites[0].oldest_ns >= leaks.sites[0].youngest_ns);
@@ -116,8 +116,8 @@ fn a_baseline_tells_what_is_kept_from_what_leaks() {
 fn a_size_that_changes_is_no_new_block() {
     let recorder = on();
     recorder.begin(10);
-    recorder.alloc(0, block(512, 100), Location::caller(), false);
-    recorder.resize(0, 512, 5000, 5120);
+    recorder.alloc((0, 1), block(512, 100), Location::caller(), false);
+    recorder.resize((0, 1), 5000, 5120);
     let report = report(&recorder);
     assert_sums(&report);
     assert_eq!((report.total().total_blocks, report.total().total_bytes), (1, 5000));
@@ -132,13 +132,13 @@ fn a_size_that_changes_is_no_new_block() {
 #[test]
 fn a_timeline_counts_back_from_what_is_known() {
     let recorder = on();
-    recorder.seed(0, block(512, 7));
+    recorder.seed((0, 1), block(512, 7));
     recorder.begin(10);
     let grow = Block { address: 0, bytes: 1 << 20, block_bytes: 0, owner: 0 };
     recorder.note(0, EventKind::Grow, grow, None);
-    recorder.alloc(0, block(1024, 512), Location::caller(), false);
+    recorder.alloc((0, 2), block(1024, 512), Location::caller(), false);
     recorder.mark("half");
-    recorder.free(0, 512);
+    recorder.free((0, 1));
     let recording = recording(&recorder, 3 << 20);
     let timeline = recording.timeline(Memory::Device);
     let levels: Vec<_> = timeline.points.iter().map(|point| point.level).collect();
@@ -169,8 +169,8 @@ fn a_full_ring_loses_the_oldest_and_says_so() {
     recorder.begin(4096);
     let at = Location::caller();
     for round in 0..10_000u64 {
-        recorder.alloc(0, block(512, round), at, true);
-        recorder.free(0, 512);
+        recorder.alloc((0, 1), block(512, round), at, true);
+        recorder.free((0, 1));
     }
     let recording = recording(&recorder, 0);
     let kept = recording.events.len() as u64;
@@ -185,10 +185,10 @@ fn events_before_a_gap_elsewhere_are_dropped_too() {
     let recorder = on();
     recorder.begin(2048);
     let at = Location::caller();
-    recorder.alloc(1, block(1 << 20, 1000), at, true);
+    recorder.alloc((1, 0), block(1 << 20, 1000), at, true);
     for _ in 0..5000 {
-        recorder.alloc(0, block(512, 1), at, true);
-        recorder.free(0, 512);
+        recorder.alloc((0, 1), block(512, 1), at, true);
+        recorder.free((0, 1));
     }
     let recording = recording(&recorder, 0);
     assert_eq!(recording.events.len() as u64 + recording.lost_events, 10_001);
@@ -209,8 +209,9 @@ fn threads_lose_nothing() {
             scope.spawn(move || {
                 for round in 0..5000 {
                     let address = shard << 32 | (round % 50) << 12;
-                    recorder.free(shard as usize, address);
-                    recorder.alloc(shard as usize, block(address, round), at, true);
+                    let slot = (shard as usize, (round % 50) as u32);
+                    recorder.free(slot);
+                    recorder.alloc(slot, block(address, round), at, true);
                 }
             });
         }

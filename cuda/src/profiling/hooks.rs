@@ -7,11 +7,16 @@ use genesis_mem_profile::{Block as Told, EventKind};
 use super::Site;
 use crate::{
     arena::QUANTUM_BYTES,
-    driver::{DevicePtr, Driver},
+    driver::Driver,
     heap::{Block, Heap},
     ladder::Request,
     shared::Shared,
 };
+
+/// Where the recorder keeps a block: by its heap and its node there.
+fn slot_of(home: u16, node: u32) -> (usize, u32) {
+    (usize::from(home), node)
+}
 
 impl<D: Driver> Shared<D> {
     /// A block was allocated: after it was taken, so that its address is nobody else's.
@@ -21,16 +26,16 @@ impl<D: Driver> Shared<D> {
         let block_bytes = block.bytes.max(1).next_multiple_of(QUANTUM_BYTES);
         let owner = self.heap_at(u32::from(block.user)).stream.0;
         let told = Told { address: block.start.0, bytes: block.bytes, block_bytes, owner };
-        self.profile.recorder.alloc(usize::from(block.home), told, at, hit);
+        self.profile.recorder.alloc(slot_of(block.home, block.node), told, at, hit);
         block
     }
 
     /// A block was freed: told before its heap is unlocked, so that nobody else can have the
-    /// address yet.
+    /// node yet.
     #[cold]
     #[inline(never)]
-    pub(crate) fn tell_free(&self, heap: &Heap, start: DevicePtr) {
-        self.profile.recorder.free(heap.index as usize, start.0);
+    pub(crate) fn tell_free(&self, heap: &Heap, node: u32) {
+        self.profile.recorder.free((heap.index as usize, node));
     }
 
     /// A block has another size where it is.
@@ -40,7 +45,7 @@ impl<D: Driver> Shared<D> {
         let len = self.heap_at(u32::from(block.home)).arena.lock().node(block.node).len;
         let block_bytes = u64::from(len) * QUANTUM_BYTES;
         let recorder = &self.profile.recorder;
-        recorder.resize(usize::from(block.home), block.start.0, block.bytes, block_bytes);
+        recorder.resize(slot_of(block.home, block.node), block.bytes, block_bytes);
     }
 
     /// Something happened to the memory of a heap.

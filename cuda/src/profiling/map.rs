@@ -25,9 +25,9 @@ impl<D: Driver> Shared<D> {
         }
         let pool = self.pool();
         for heap in self.heaps() {
-            heap.arena.lock().for_each_node(|node| {
+            heap.arena.lock().for_each_node(|number, node| {
                 if node.state == State::Live {
-                    recorder.seed(heap.index as usize, block_of(heap, node));
+                    recorder.seed((heap.index as usize, number), block_of(heap, node));
                 }
             });
         }
@@ -52,7 +52,7 @@ impl<D: Driver> Shared<D> {
         let stack_of = recorder.live_stacks(&mut recording.stacks);
         for heap in self.heaps() {
             let mut segments = Segments { heap, found: Vec::new(), end: None };
-            heap.arena.lock().for_each_node(|node| segments.add(node, &stack_of));
+            heap.arena.lock().for_each_node(|_, node| segments.add(node, &stack_of));
             recording.segments.extend(segments.found.into_iter().map(|(address, areas)| {
                 let memory = recorder.memory();
                 Segment { memory, owner: heap.stream.0, pool: heap.pool.0, address, areas }
@@ -71,7 +71,7 @@ impl<D: Driver> Shared<D> {
         }
         let mut blocks = Vec::new();
         for heap in self.heaps() {
-            heap.arena.lock().for_each_node(|node| {
+            heap.arena.lock().for_each_node(|_, node| {
                 if node.state == State::Live {
                     let Told { address, bytes, .. } = block_of(heap, node);
                     blocks.push((bytes, address));

@@ -11,21 +11,28 @@ use crate::{
     report::{SHORT_NS, size_class_of},
 };
 
+/// Of a slot whose block is not known.
+const NO_ROW: u32 = u32::MAX;
+
 /// A live block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
+    pub(super) address: u64,
     pub(super) bytes: u64,
     pub(super) block_bytes: u64,
     since_ns: u64,
     row: u32,
 }
 
+const EMPTY: Entry = Entry { address: 0, bytes: 0, block_bytes: 0, since_ns: 0, row: NO_ROW };
+
 /// The address of a location, the owner and the size class.
 type Key = (usize, u64, u8);
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    blocks: FxHashMap<u64, Entry>,
+    /// By slot.
+    blocks: Vec<Entry>,
     rows: Vec<Usage>,
     row_ids: FxHashMap<Key, u32>,
     sites: Vec<&'static Location<'static>>,
@@ -64,24 +71,33 @@ impl Shard {
         row
     }
 
-    pub(super) fn knows(&self, address: u64) -> bool {
-        self.blocks.contains_key(&address)
+    fn block(&self, slot: u32) -> Option<Entry> {
+        self.blocks.get(slot as usize).copied().filter(|entry| entry.row != NO_ROW)
+    }
+
+    pub(super) fn knows(&self, slot: u32) -> bool {
+        self.block(slot).is_some()
     }
 
     /// Takes note of a live block; returns the number of its call site.
     pub(super) fn insert(
         &mut self,
+        slot: u32,
         block: Block,
         at: Option<&'static Location<'static>>,
         since_ns: u64,
     ) -> StackId {
         let Block { address, bytes, block_bytes, owner } = block;
         let row = self.row(at, owner, bytes);
-        let entry = Entry { bytes, block_bytes, since_ns, row };
-        if let Some(seeded) = self.blocks.insert(address, entry) {
+        let entry = Entry { address, bytes, block_bytes, since_ns, row };
+        if let Some(seeded) = self.block(slot) {
             // It was found in the heap before its allocation was told.
             self.uncount(seeded);
         }
+        if slot as usize >= self.blocks.len() {
+            self.blocks.resize(slot as usize + 1, EMPTY);
+        }
+        self.blocks[slot as usize] = entry;
         self.count(entry);
         self.rows[row as usize].stack
     }
@@ -104,8 +120,9 @@ impl Shard {
     }
 
     /// Forgets a live block; returns it with its owner and the number of its call site.
-    pub(super) fn remove(&mut self, address: u64, now_ns: u64) -> Option<(Entry, u64, StackId)> {
-        let entry = self.blocks.remove(&address)?;
+    pub(super) fn remove(&mut self, slot: u32, now_ns: u64) -> Option<(Entry, u64, StackId)> {
+        let entry = self.block(slot)?;
+        self.blocks[slot as usize] = EMPTY;
         let row = &mut self.rows[entry.row as usize];
         row.freed_blocks += 1;
         row.freed_bytes += entry.bytes;
@@ -123,16 +140,16 @@ impl Shard {
     /// [`remove`](Self::remove) does.
     pub(super) fn resize(
         &mut self,
-        address: u64,
+        slot: u32,
         bytes: u64,
         block_bytes: u64,
     ) -> Option<(Entry, u64, StackId)> {
-        let old = *self.blocks.get(&address)?;
+        let old = self.block(slot)?;
         let Usage { owner, stack, .. } = self.rows[old.row as usize];
         let at = (stack.0 as usize).checked_sub(1).map(|index| self.sites[index]);
         let row = self.row(at, owner, bytes);
         let new = Entry { bytes, block_bytes, row, ..old };
-        self.blocks.insert(address, new);
+        self.blocks[slot as usize] = new;
         self.uncount(old);
         self.count(new);
         Some((old, owner, stack))
@@ -153,8 +170,8 @@ impl Shard {
     }
 
     pub(super) fn live(&self, memory: Memory, stacks: &[StackId]) -> impl Iterator<Item = Live> {
-        self.blocks.iter().map(move |(&address, entry)| {
-            let Entry { bytes, block_bytes, since_ns, row } = *entry;
+        self.blocks.iter().filter(|entry| entry.row != NO_ROW).map(move |entry| {
+            let Entry { address, bytes, block_bytes, since_ns, row } = *entry;
             let Usage { owner, stack, .. } = self.rows[row as usize];
             let stack = stacks[stack.0 as usize];
             Live { memory, address, bytes, block_bytes, owner, stack, since_ns }
