@@ -92,6 +92,11 @@ impl<D: Driver> Drop for RecordGuard<D> {
     }
 }
 
+/// Compiles and runs what the guide shows.
+#[cfg(all(doctest, feature = "formats"))]
+#[doc = include_str!("../../docs/profiling.md")]
+struct Guide;
+
 /// Profiling, of the device's memory and of the allocator's own page-locked memory together.
 ///
 /// ```

@@ -4,7 +4,7 @@ use plotters::{
     backend::SVGBackend,
     chart::{ChartBuilder, SeriesLabelPosition},
     drawing::IntoDrawingArea,
-    element::PathElement,
+    element::{PathElement, Text},
     series::{AreaSeries, LineSeries},
     style::{Color, RGBColor, WHITE},
 };
@@ -18,6 +18,8 @@ const HEIGHT: u32 = 60;
 /// Pixels of a picture.
 const PIXELS: (u32, u32) = (960, 400);
 const POINTS: usize = 2000;
+/// Marks that are drawn.
+const MARKS: usize = 500;
 const LIVE: RGBColor = RGBColor(60, 130, 220);
 const RESERVED: RGBColor = RGBColor(220, 110, 40);
 const MARK: RGBColor = RGBColor(120, 120, 120);
@@ -117,15 +119,16 @@ fn draw(svg: &mut String, timeline: &Timeline) -> Result<(), Box<dyn std::error:
         .draw_series(LineSeries::new(curves.reserved, RESERVED))?
         .label("reserved")
         .legend(legend(RESERVED));
-    for mark in &timeline.marks {
+    // Marks that lie closer than a label is wide stay without one.
+    let mut free_from = 0.0;
+    for mark in timeline.marks.iter().take(MARKS) {
         let x = seconds(timeline, mark.time_ns);
         chart.draw_series([PathElement::new([(x, 0.0), (x, curves.most)], MARK.mix(0.5))])?;
-        let text = plotters::element::Text::new(
-            mark.label.clone(),
-            (x, curves.most * 0.98),
-            ("sans-serif", 11),
-        );
-        chart.draw_series([text])?;
+        if x >= free_from {
+            let at = (x, curves.most * 0.98);
+            chart.draw_series([Text::new(mark.label.clone(), at, ("sans-serif", 11))])?;
+            free_from = x + curves.seconds * (mark.label.len() as f32 + 2.0) / 140.0;
+        }
     }
     let mut labels = chart.configure_series_labels();
     labels.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8)).draw()?;
