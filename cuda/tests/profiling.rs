@@ -182,6 +182,25 @@ fn sums_hold_whatever_happens() {
 }
 
 #[test]
+fn a_pinned_pool_that_is_made_meanwhile_is_recorded_too() {
+    let allocator = allocator_of(64);
+    let recording = allocator.record();
+    let block = allocator.alloc(100, S).unwrap();
+    let buffer = PinnedBuffer::<u8, _>::new(allocator.pinned_pool().unwrap(), 200).unwrap();
+    drop(recording);
+    let recording = allocator.recording();
+    let of = |memory| recording.events.iter().filter(move |event| event.memory == memory).count();
+    assert_eq!((recording.lost_events, of(Memory::Device), of(Memory::Pinned)), (0, 2, 2));
+    let timeline = recording.timeline(Memory::Pinned);
+    assert_eq!((timeline.points[0].level.live_bytes, timeline.end().live_bytes), (0, 200));
+    let pinned = allocator.pinned_pool().unwrap();
+    assert_eq!(timeline.end().reserved_bytes, pinned.reserved_bytes());
+    assert_eq!(allocator.get_report().live_bytes(), 300);
+    drop(buffer);
+    allocator.free(block).unwrap();
+}
+
+#[test]
 fn growth_is_counted_by_mode_and_purges_come_off() {
     for virtual_memory in [true, false] {
         let options = SimOptions { virtual_memory, ..SimOptions::default() };

@@ -235,7 +235,9 @@ impl Recorder {
     /// [`Recording::finish`] puts them in order.
     pub fn read_recording(&self, recording: &mut Recording, reserved_bytes: u64) {
         let session = self.session();
-        recording.begin_ns = recording.begin_ns.max(session.begin_ns);
+        if session.begin_ns > 0 {
+            recording.begin_ns = recording.begin_ns.min(session.begin_ns);
+        }
         recording.lost_events += session.lost_marks;
         recording.marks.extend(session.marks.iter().cloned());
         drop(session);
@@ -248,7 +250,8 @@ impl Recorder {
                 events.map(|event| Event { stack: stacks[event.stack.0 as usize], ..*event }),
             );
             recording.lost_events += shard.ring.lost();
-            recording.begin_ns = recording.begin_ns.max(shard.ring.complete_from_ns());
+            recording.complete_from_ns =
+                recording.complete_from_ns.max(shard.ring.complete_from_ns());
             level.live_bytes += shard.live_bytes;
             level.allocated_bytes += shard.allocated_bytes;
         }

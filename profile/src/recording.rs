@@ -27,6 +27,8 @@ impl Level {
 pub struct Recording {
     /// Where in the code.
     pub stacks: Stacks,
+    /// The time of day at time zero, nanoseconds since 1970.
+    pub epoch_ns: u64,
     /// When the recording began, or what is lost of it ended.
     pub begin_ns: u64,
     /// When it ended, or when it was read.
@@ -41,6 +43,8 @@ pub struct Recording {
     pub end: Vec<(Memory, Level)>,
     /// Where everything lies at the end; empty where nobody looked.
     pub segments: Vec<Segment>,
+    /// From when on no event is lost.
+    pub(crate) complete_from_ns: u64,
 }
 
 impl Default for Recording {
@@ -48,13 +52,15 @@ impl Default for Recording {
     fn default() -> Self {
         Self {
             stacks: Stacks::default(),
-            begin_ns: 0,
+            epoch_ns: clock::epoch_ns(),
+            begin_ns: u64::MAX,
             end_ns: clock::now_ns(),
             events: Vec::new(),
             lost_events: 0,
             marks: Vec::new(),
             end: Vec::new(),
             segments: Vec::new(),
+            complete_from_ns: 0,
         }
     }
 }
@@ -63,6 +69,8 @@ impl Recording {
     /// Puts the events in order, and drops those from before the last gap. Whoever reads several
     /// recorders calls it at the end.
     pub fn finish(&mut self) {
+        // Where nobody recorded there is the end alone.
+        self.begin_ns = self.begin_ns.min(self.end_ns).max(self.complete_from_ns);
         // Stable: events of one recorder's part keep their order.
         self.events.sort_by_key(|event| event.time_ns);
         let complete = self.events.partition_point(|event| event.time_ns < self.begin_ns);

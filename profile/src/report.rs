@@ -172,6 +172,8 @@ pub struct Report {
     pub stacks: Stacks,
     /// When.
     pub time_ns: u64,
+    /// The time of day at time zero, nanoseconds since 1970.
+    pub epoch_ns: u64,
     /// One for each kind of memory.
     pub pools: Vec<Pool>,
     /// The sums that all groups are made of.
@@ -186,6 +188,7 @@ impl Report {
         Self {
             stacks: Stacks::default(),
             time_ns: clock::now_ns(),
+            epoch_ns: clock::epoch_ns(),
             pools: Vec::new(),
             usages: Vec::new(),
             live: Vec::new(),

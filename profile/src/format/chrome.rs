@@ -1,6 +1,6 @@
 //! Trace events as Chrome writes them, for Perfetto and chrome://tracing.
 //!
-//! Each kind of memory is a process: its levels are counters, growth, purges and the like are
+//! Each kind of memory is a process, each stream or thread a thread of it: its levels are counters, growth, purges and the like are
 //! instants, the largest blocks are slices from their allocation to their free. What lies between
 //! two marks of the program is a slice too.
 
@@ -40,13 +40,14 @@ struct Entry<'a> {
 /// # Errors
 /// Those of `out`.
 pub fn write(recording: &Recording, out: impl Write) -> io::Result<()> {
-    let mut trace = Trace { out, recording, first: true };
+    let mut trace = Trace { out, recording, first: true, owners: FxHashMap::default() };
     trace.out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
     for &(memory, _) in &recording.end {
         let args = json!({ "name": format!("{memory} memory") });
         trace.push(Entry { args, ..entry("process_name", "__metadata", "M", 0, memory) })?;
         trace.counters(memory)?;
     }
+    trace.name_owners()?;
     trace.instants()?;
     trace.marks()?;
     trace.blocks()?;
@@ -58,6 +59,8 @@ struct Trace<'r, W> {
     out: W,
     recording: &'r Recording,
     first: bool,
+    /// Small numbers instead of handles.
+    owners: FxHashMap<(Memory, u64), u64>,
 }
 
 impl<W: Write> Trace<'_, W> {
@@ -65,6 +68,23 @@ impl<W: Write> Trace<'_, W> {
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
         Ok(serde_json::to_writer(&mut self.out, &entry)?)
+    }
+
+    fn name_owners(&mut self) -> io::Result<()> {
+        for event in &self.recording.events {
+            let (owner, memory) = ((event.memory, event.owner), event.memory);
+            let next = self.owners.len() as u64 + 1;
+            if *self.owners.entry(owner).or_insert(next) == next {
+                let args = json!({ "name": format!("{} {:#x}", memory.owner_name(), event.owner) });
+                let name = entry("thread_name", "__metadata", "M", 0, memory);
+                self.push(Entry { args, tid: next, ..name })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn owner(&self, event: &Event) -> u64 {
+        self.owners.get(&(event.memory, event.owner)).copied().unwrap_or(0)
     }
 
     fn counters(&mut self, memory: Memory) -> io::Result<()> {
@@ -92,7 +112,7 @@ impl<W: Write> Trace<'_, W> {
                 "site": recording.stacks.location(event.stack),
             });
             let instant = entry(event.kind.name(), "event", "i", event.time_ns, event.memory);
-            self.push(Entry { args, tid: event.owner, s: Some("p"), ..instant })?;
+            self.push(Entry { args, tid: self.owner(event), s: Some("p"), ..instant })?;
         }
         Ok(())
     }
@@ -119,7 +139,7 @@ impl<W: Write> Trace<'_, W> {
             for (phase, time_ns) in [("b", event.time_ns), ("e", end_ns)] {
                 let (id, args) = (Some(number.to_string()), args.clone());
                 let slice = entry(&name, "block", phase, time_ns, event.memory);
-                self.push(Entry { id, args, tid: event.owner, ..slice })?;
+                self.push(Entry { id, args, tid: self.owner(event), ..slice })?;
             }
         }
         Ok(())

@@ -123,6 +123,7 @@ pub fn profile(report: &Report) -> proto::Profile {
             value_type("inuse_space", "bytes"),
         ],
         period_type: Some(value_type("space", "bytes")),
+        time_nanos: (report.epoch_ns + report.time_ns) as i64,
         // Nothing is left out.
         period: 1,
         default_sample_type: texts.add("inuse_space"),

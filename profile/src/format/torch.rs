@@ -18,7 +18,8 @@ use crate::{Area, AreaState, Event, EventKind, Memory, Recording, Segment, Stack
 /// Those of `out`.
 pub fn write(recording: &Recording, memory: Memory, out: impl Write) -> io::Result<()> {
     let pickler = Pickler::new(out)?;
-    let mut writer = Writer { pickler, stacks: &recording.stacks, memo: FxHashMap::default() };
+    let Recording { stacks, epoch_ns, .. } = recording;
+    let mut writer = Writer { pickler, stacks, epoch_ns: *epoch_ns, memo: FxHashMap::default() };
     writer.snapshot(recording, memory)?;
     writer.pickler.finish()
 }
@@ -26,6 +27,7 @@ pub fn write(recording: &Recording, memory: Memory, out: impl Write) -> io::Resu
 struct Writer<'r, W> {
     pickler: Pickler<W>,
     stacks: &'r Stacks,
+    epoch_ns: u64,
     /// Stacks that were written.
     memo: FxHashMap<StackId, u32>,
 }
@@ -96,7 +98,7 @@ impl<W: Write> Writer<'_, W> {
             }
             this.int("size", event.bytes)?;
             this.int("stream", event.owner)?;
-            this.int("time_us", event.time_ns / 1000)?;
+            this.int("time_us", (this.epoch_ns + event.time_ns) / 1000)?;
             this.key("frames")?;
             this.frames(event.stack)
         })
