@@ -131,7 +131,7 @@ impl Recorder {
         let mut shard = self.shard(shard);
         let time_ns = clock::now_ns();
         let site = shard.insert(slot, block, Some(at), time_ns);
-        self.push(&mut shard, block_event(time_ns, EventKind::Alloc { hit }, block, site));
+        self.push(&mut shard, time_ns, EventKind::Alloc { hit }, block, site);
     }
 
     /// A block was there before. Nothing, where it is known.
@@ -149,7 +149,7 @@ impl Recorder {
         let time_ns = clock::now_ns();
         if let Some((entry, owner, site)) = shard.remove(slot, time_ns) {
             let block = block_of(entry, owner);
-            self.push(&mut shard, block_event(time_ns, EventKind::Free, block, site));
+            self.push(&mut shard, time_ns, EventKind::Free, block, site);
         }
     }
 
@@ -161,9 +161,9 @@ impl Recorder {
         if let Some((entry, owner, site)) = shard.resize(slot, bytes, block_bytes) {
             let old = block_of(entry, owner);
             let new = Block { bytes, block_bytes, ..old };
-            self.push(&mut shard, block_event(time_ns, EventKind::Free, old, site));
+            self.push(&mut shard, time_ns, EventKind::Free, old, site);
             let kind = EventKind::Alloc { hit: true };
-            self.push(&mut shard, block_event(time_ns, kind, new, site));
+            self.push(&mut shard, time_ns, kind, new, site);
         }
     }
 
@@ -179,7 +179,7 @@ impl Recorder {
         if self.is_recording() {
             let mut shard = self.shard(shard);
             let site = at.map_or(StackId::UNKNOWN, |at| shard.site(at));
-            self.push(&mut shard, block_event(clock::now_ns(), kind, block, site));
+            self.push(&mut shard, clock::now_ns(), kind, block, site);
         }
     }
 
@@ -195,9 +195,10 @@ impl Recorder {
         }
     }
 
-    fn push(&self, shard: &mut Shard, event: Event) {
+    fn push(&self, shard: &mut Shard, time_ns: u64, kind: EventKind, block: Block, stack: StackId) {
         if self.is_recording() {
-            let event = Event { memory: self.memory, ..event };
+            let (Block { address, bytes, block_bytes, owner }, memory) = (block, self.memory);
+            let event = Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory };
             shard.ring.push(event, &self.budget);
         }
     }
@@ -292,10 +293,4 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 fn block_of(entry: Entry, owner: u64) -> Block {
     let Entry { address, bytes, block_bytes, .. } = entry;
     Block { address, bytes, block_bytes, owner }
-}
-
-fn block_event(time_ns: u64, kind: EventKind, block: Block, stack: StackId) -> Event {
-    let Block { address, bytes, block_bytes, owner } = block;
-    // The recorder knows the memory.
-    Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory: Memory::Host }
 }

@@ -104,7 +104,8 @@ def main():
     with open(sys.argv[1], "rb") as file:
         data = file.read()
     wrong = list(check(data))
-    print("\n".join(wrong[:10]))
+    for line in wrong[:10]:
+        print(line)
     snapshot = pickle.loads(data)
     events = sum(len(events) for events in snapshot["device_traces"])
     requested = sum(
