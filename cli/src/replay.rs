@@ -5,8 +5,8 @@ pub(crate) mod pytorch;
 pub(crate) mod table;
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,8 +16,11 @@ use clap::{Args, ValueEnum};
 use genesis_mem_cuda::{
     Options,
     cudarc::CudarcDriver,
-    parse_size, replay,
+    parse_size,
+    profile::{Memory, format},
+    replay,
     replay::{ReplayOptions, Report, Trace},
+    sim::SimDriver,
 };
 use genesis_mem_host::core::stats::Bytes;
 use indicatif::ProgressBar;
@@ -67,6 +70,12 @@ pub struct Replay {
     /// Draw live and reserved memory over time to FILE
     #[arg(long, value_name = "FILE", conflicts_with = "table")]
     svg: Option<PathBuf>,
+    /// Write what the allocator did to FILE, as a memory snapshot for PyTorch's memory_viz
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "tight"])]
+    snapshot: Option<PathBuf>,
+    /// Write what the allocator did to FILE, as a trace for Perfetto and chrome://tracing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "tight"])]
+    chrome: Option<PathBuf>,
     /// Set an option of the allocator by its name, as in --set piece_bytes=24MiB
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, Value)>,
@@ -95,14 +104,28 @@ impl Replay {
     /// A trace cannot be read or is broken, or the device does not answer.
     pub(crate) fn run(&self) -> anyhow::Result<Exit> {
         let options = self.options()?;
+        let recorded = self.snapshot.is_some() || self.chrome.is_some();
+        if recorded && self.traces.len() > 1 {
+            bail!("--snapshot and --chrome take one trace");
+        }
         let traces = self.traces.iter().map(|path| read(path));
         if self.table {
             return self.all(options, traces);
         }
         let mut reports = Vec::new();
         for traces in traces {
-            for trace in traces? {
-                let report = self.one(&trace, options, self.tight)?;
+            let traces = traces?;
+            if recorded && let [_, .., last] = &traces[..] {
+                bail!(
+                    "--snapshot and --chrome take one trace; up to {} there are several",
+                    last.name
+                );
+            }
+            for trace in traces {
+                let report = match recorded {
+                    true => self.record(&trace, options)?,
+                    false => self.one(&trace, options, self.tight)?,
+                };
                 self.print(&report)?;
                 reports.push(report);
             }
@@ -175,6 +198,27 @@ impl Replay {
         report.with_context(|| trace.name.clone())
     }
 
+    /// Replays a trace, and writes what was recorded meanwhile.
+    fn record(&self, trace: &Trace, options: ReplayOptions) -> anyhow::Result<Report> {
+        let bar = progress("replay");
+        bar.set_length(trace.events.len() as u64);
+        let replay = replay::Replay::new(trace, options);
+        let on_step = |done| bar.set_position(done as u64);
+        let recorded = match self.backend {
+            Backend::Sim => replay.record_on::<SimDriver>(on_step),
+            Backend::Cuda => replay.record_on::<CudarcDriver>(on_step),
+        };
+        bar.finish_and_clear();
+        let (report, recording) = recorded.with_context(|| trace.name.clone())?;
+        if let Some(file) = &self.snapshot {
+            save(file, |out| format::torch::write(&recording, Memory::Device, out))?;
+        }
+        if let Some(file) = &self.chrome {
+            save(file, |out| format::chrome::write(&recording, out))?;
+        }
+        Ok(report)
+    }
+
     fn print(&self, report: &Report) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
@@ -236,6 +280,12 @@ fn read(path: &Path) -> anyhow::Result<Vec<Trace>> {
 
 fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Writes a file that may be large, as it is made.
+fn save(file: &Path, write: impl FnOnce(BufWriter<File>) -> io::Result<()>) -> anyhow::Result<()> {
+    let written = File::create(file).and_then(|out| write(BufWriter::new(out)));
+    written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn exit<'r>(mut reports: impl Iterator<Item = &'r Report>) -> Exit {

@@ -220,3 +220,26 @@ fn without_a_driver_the_gpu_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_recorded_replay_can_be_replayed_and_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (snapshot, chrome) = (path("snapshot.pickle"), path("trace.json"));
+    let words = [&dlrm()[..], "--snapshot", &snapshot, "--chrome", &chrome];
+    let (status, reports) = json(&words);
+    assert_eq!((status, reports.len()), (0, 1));
+    let (status, again) = json(&[&snapshot]);
+    assert_eq!(status, 0);
+    for key in ["allocations", "peak_live_bytes"] {
+        assert_eq!(reports[0][key], again[0][key], "{key}");
+    }
+    let trace: Value = serde_json::from_slice(&fs::read(&chrome).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap().iter();
+    let most = events.filter_map(|event| event["args"]["live"].as_u64()).max();
+    assert_eq!(most, reports[0]["peak_live_bytes"].as_u64());
+    let two = replay(&[&dlrm(), &dlrm(), "--snapshot", &snapshot]);
+    assert!(!two.status.success() && text(&two.stderr).contains("one trace"));
+    let nowhere = replay(&[&dlrm(), "--chrome", "/nowhere/trace.json"]);
+    assert!(text(&nowhere.stderr).contains("cannot write /nowhere/trace.json"));
+}

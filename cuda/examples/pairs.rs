@@ -1,4 +1,5 @@
-//! How long a block takes that is at hand: pairs of one size, of mixed sizes, and on two threads.
+//! How long a block takes that is at hand: pairs of one size, of mixed sizes, on two threads, and
+//! while the profiler looks.
 use std::{error::Error, hint::black_box, time::Instant};
 
 use genesis_mem_cuda::{
@@ -45,6 +46,15 @@ fn mixed(allocator: &DeviceAllocator<SimDriver>, stream: StreamId) {
     });
 }
 
+/// On two threads, a stream each.
+fn on_two(allocator: &DeviceAllocator<SimDriver>) {
+    std::thread::scope(|scope| {
+        for on in 0..2 {
+            scope.spawn(move || pairs(allocator, StreamId(on), 4096));
+        }
+    });
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let allocator = Builder::new().build_on(SimDriver::new(SimOptions::default()))?;
     for bytes in [512, 4096, 1 << 20, 64 << 20] {
@@ -53,14 +63,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("mixed sizes, 64 live: {:.1} ns", best(|| mixed(&allocator, StreamId(0))));
     let one = best(|| pairs(&allocator, StreamId(0), 4096));
-    let two = best(|| {
-        std::thread::scope(|scope| {
-            for on in 0..2 {
-                let allocator = &allocator;
-                scope.spawn(move || pairs(allocator, StreamId(on), 4096));
-            }
-        });
-    });
+    let two = best(|| on_two(&allocator));
     println!("two threads, a stream each: {:.2} times the pairs of one", 2.0 * one / two);
+    allocator.enable_profiling(true);
+    let on = best(|| pairs(&allocator, StreamId(0), 4096));
+    let two = best(|| on_two(&allocator));
+    println!("profiling: {on:.1} ns, two threads {:.2} times the pairs of one", 2.0 * on / two);
+    let recording = allocator.record();
+    let recorded = best(|| pairs(&allocator, StreamId(0), 4096));
+    println!("recording: {recorded:.1} ns");
+    drop(recording);
     Ok(())
 }

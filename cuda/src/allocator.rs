@@ -4,6 +4,7 @@
 use std::{
     fmt,
     ops::Deref,
+    panic::Location,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -79,21 +80,23 @@ impl<D: Driver> DeviceAllocator<D> {
     /// # Errors
     /// [`AllocError::OutOfMemory`] with all numbers, once everything free has been collected.
     #[inline]
+    #[track_caller]
     pub fn alloc(&self, bytes: u64, stream: StreamId) -> Result<Block, AllocError> {
-        self.0.alloc(bytes, stream, self.0.captures.pool_of(stream))
+        self.0.alloc(bytes, stream, self.0.captures.pool_of(stream), Location::caller())
     }
 
     /// Allocates from a private pool.
     ///
     /// # Errors
     /// As for [`alloc`](Self::alloc).
+    #[track_caller]
     pub fn alloc_in(
         &self,
         bytes: u64,
         stream: StreamId,
         pool: PoolId,
     ) -> Result<Block, AllocError> {
-        self.0.alloc(bytes, stream, pool)
+        self.0.alloc(bytes, stream, pool, Location::caller())
     }
 
     /// Takes a block back, in the order of its stream: work that was enqueued there before may
@@ -176,6 +179,7 @@ impl<D: Driver> DeviceAllocator<D> {
     ///
     /// # Errors
     /// As for [`alloc`](Self::alloc).
+    #[track_caller]
     pub fn preallocate(&self, bytes: u64) -> Result<(), AllocError> {
         self.preallocate_on(bytes, StreamId::default())
     }
@@ -184,6 +188,7 @@ impl<D: Driver> DeviceAllocator<D> {
     ///
     /// # Errors
     /// As for [`alloc`](Self::alloc).
+    #[track_caller]
     pub fn preallocate_on(&self, bytes: u64, stream: StreamId) -> Result<(), AllocError> {
         let block = self.alloc(bytes, stream)?;
         self.free(block).expect("a block just allocated is live");

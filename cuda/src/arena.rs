@@ -8,6 +8,7 @@
 //! Pure integers: no driver, no lock, no clock.
 #![forbid(unsafe_code)]
 
+mod walk;
 mod windows;
 
 use genesis_mem_core::size_class::{DeviceClasses, SizeClass};
@@ -56,7 +57,7 @@ impl Node {
     }
 
     /// Bytes that the holder of a live node asked for.
-    const fn requested_bytes(&self) -> u64 {
+    pub(crate) const fn requested_bytes(&self) -> u64 {
         self.before as u64 | (self.after as u64) << 32
     }
 }

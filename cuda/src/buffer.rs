@@ -29,6 +29,7 @@ impl<T, D: Driver> DeviceBuffer<T, D> {
     ///
     /// # Errors
     /// As for [`DeviceAllocator::alloc`].
+    #[track_caller]
     pub fn new(
         allocator: &DeviceAllocator<D>,
         len: usize,

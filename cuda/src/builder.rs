@@ -62,6 +62,13 @@ impl Builder {
         self
     }
 
+    /// Whether to take note of who holds the memory from the beginning; see
+    /// [`DeviceAllocator::enable_profiling`].
+    pub fn enable_profiling(mut self, enabled: bool) -> Self {
+        self.0.profiling = enabled;
+        self
+    }
+
     /// All options at once.
     pub fn options(mut self, options: Options) -> Self {
         self.0 = options;

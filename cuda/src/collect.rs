@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
+use genesis_mem_profile::EventKind;
+
 use crate::{
     arena::QUANTUM_BYTES,
     bins::NONE,
@@ -90,6 +92,8 @@ impl<D: Driver> Shared<D> {
             pool.counts.unmaps += 1;
         }
         let id = pool.remove(memory);
+        let heap = self.heap_at(first.heap);
+        self.tell(EventKind::Purge, heap, heap.address(start_of(first)).0, bytes);
         self.release(pool, id).map(|()| bytes)
     }
 
@@ -107,7 +111,9 @@ impl<D: Driver> Shared<D> {
     /// Gives all free memory of one pool back. Waits on the CPU for the device.
     pub(crate) fn empty_cache(&self, pool: &mut Pool<D>, id: PoolId) -> Result<u64, DriverError> {
         self.drain(pool)?;
-        self.release_all_free(pool, id)
+        let released = self.release_all_free(pool, id)?;
+        self.tell_all(EventKind::Collect, released);
+        Ok(released)
     }
 
     /// The same, and lets the next who asks have the pool if it is a private one and empty: heaps,
@@ -172,6 +178,7 @@ impl<D: Driver> Shared<D> {
             excess_bytes = excess_bytes.saturating_sub(gone);
             released += gone;
         }
+        self.tell_all(EventKind::Collect, released);
         Ok(released)
     }
 
@@ -185,6 +192,8 @@ impl<D: Driver> Shared<D> {
         for heap in self.heaps().filter(|heap| heap.pool == PoolId::default()) {
             self.gather_own(pool, heap)?;
         }
+        let largest = self.heaps().map(|heap| heap.arena.lock().largest_free_bytes()).max();
+        self.tell_all(EventKind::Compact, largest.unwrap_or(0));
         Ok(())
     }
 

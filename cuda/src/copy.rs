@@ -72,6 +72,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     /// # Errors
     /// `source` is longer than the buffer, or the driver refuses; the buffer may be written in
     /// part then.
+    #[track_caller]
     pub fn copy_from_host(&mut self, source: &[T]) -> Result<(), CopyError> {
         if source.len() > self.len {
             return Err(CopyError::TooLong { len: source.len(), room: self.len });
@@ -80,6 +81,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     }
 
     /// Copies `source` to the values from `first` on, within the room that there is.
+    #[track_caller]
     pub(crate) fn write(&mut self, first: usize, source: &[T]) -> Result<(), CopyError> {
         let room = self.room().saturating_sub(first);
         let stream = self.begin(source.len(), room)?;
@@ -96,6 +98,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     ///
     /// # Errors
     /// `target` is longer than the buffer, or the driver refuses; it may be written in part then.
+    #[track_caller]
     pub fn copy_to_host(&self, target: &mut [T]) -> Result<(), CopyError> {
         let stream = self.begin(target.len(), self.len)?;
         let (from, bytes) = (self.ptr(), bytemuck::cast_slice_mut(target));
@@ -144,6 +147,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     ///
     /// # Errors
     /// As for [`DeviceBuffer::new`], or the driver refuses the copy.
+    #[track_caller]
     pub fn from_slice(
         allocator: &DeviceAllocator<D>,
         values: &[T],
@@ -162,6 +166,7 @@ impl<T: Pod, D: Transfer> DeviceBuffer<T, D> {
     ///
     /// # Errors
     /// The driver refuses.
+    #[track_caller]
     pub fn to_vec(&self) -> Result<Vec<T>, CopyError> {
         let mut values = vec![T::zeroed(); self.len];
         self.copy_to_host(&mut values)?;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use genesis_mem_core::stats::Snapshot;
+use genesis_mem_core::stats::{Bytes, Snapshot};
 
 use crate::driver::{DevicePtr, DriverError, MemoryKind};
 
@@ -49,8 +49,44 @@ pub struct OutOfMemory {
     pub allocated_bytes: u64,
     /// The largest free block, bytes.
     pub largest_free_bytes: u64,
+    /// Who holds most of it: by call site where profiling is on, by block otherwise.
+    pub holders: Vec<Holder>,
     /// Everything else.
     pub snapshot: Snapshot,
+}
+
+/// Somebody who holds memory when there is not enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// All live blocks of a call site.
+    Site {
+        /// File and line.
+        location: String,
+        /// How many blocks.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// One live block.
+    Block {
+        /// Its address.
+        address: DevicePtr,
+        /// Bytes that were asked for.
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site { location, blocks, bytes } => {
+                let blocks = if *blocks == 1 { "one block" } else { &format!("{blocks} blocks") };
+                write!(f, "{location} ({} in {blocks})", Bytes(*bytes))
+            }
+            Self::Block { address, bytes } => write!(f, "{} at {:#x}", Bytes(*bytes), address.0),
+        }
+    }
 }
 
 impl fmt::Display for AllocError {
@@ -109,17 +145,29 @@ impl fmt::Display for OutOfMemory {
             others
         )?;
         let room_bytes = self.limit_bytes.saturating_sub(self.reserved_bytes);
-        if self.kind == MemoryKind::PinnedHost && self.requested_bytes <= room_bytes {
-            f.write_str(
-                "; the system or the driver refuses to lock more: look at the memory limit of the \
-                 container or session, `ulimit -l` and `ulimit -v`, or drop some buffers",
-            )
+        let advice = if self.kind == MemoryKind::PinnedHost && self.requested_bytes <= room_bytes {
+            "the system or the driver refuses to lock more: look at the memory limit of the \
+             container or session, `ulimit -l` and `ulimit -v`, or drop some buffers"
         } else if self.requested_bytes <= self.limit_bytes.saturating_sub(self.allocated_bytes) {
-            f.write_str("; live blocks are scattered: free some, or allocate the large ones first")
+            "live blocks are scattered: free some, or allocate the large ones first"
         } else {
-            f.write_str("; free some blocks or raise the limit")
-        }
+            "free some blocks or raise the limit"
+        };
+        write!(f, "; {advice}")?;
+        write_holders(f, &self.holders)
     }
+}
+
+/// The first of them, and how to learn more.
+fn write_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder]) -> fmt::Result {
+    const SHOWN: usize = 3;
+    let Some(first) = holders.first() else { return Ok(()) };
+    let by_site = matches!(first, Holder::Site { .. });
+    f.write_str(if by_site { "; held most by " } else { "; the largest blocks: " })?;
+    for (index, holder) in holders.iter().take(SHOWN).enumerate() {
+        write!(f, "{}{holder}", if index > 0 { ", " } else { "" })?;
+    }
+    f.write_str(if by_site { "" } else { "; enable_profiling(true) tells who allocated them" })
 }
 
 /// Without a source: the message of [`AllocError::Driver`] is the driver error's own, and a report of

@@ -35,6 +35,9 @@ impl<D: Driver> Shared<D> {
         }
         if extended {
             block.bytes = bytes;
+            if self.profile.is_on() {
+                self.tell_resize(block);
+            }
         }
         extended
     }

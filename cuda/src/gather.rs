@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use genesis_mem_profile::EventKind;
+
 use crate::{
     arena::QUANTUM_BYTES,
     driver::{Driver, DriverError},
@@ -165,6 +167,7 @@ impl<D: Driver> Shared<D> {
             }
             pool.counts.maps += 1;
             pool.counts.moves += 1;
+            self.tell(EventKind::Move, heap, heap.address(start).0, bytes);
             let (piece, here) = (pool.memory_mut(memory), Place { heap: heap.index, window });
             piece.places.push(here);
             piece.assign(range.clone(), here);

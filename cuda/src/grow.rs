@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
+use genesis_mem_profile::EventKind;
+
 use crate::{
     arena::QUANTUM_BYTES,
     driver::{Driver, DriverCall, DriverError},
@@ -68,6 +70,7 @@ impl<D: Driver> Shared<D> {
         pool.counts.maps += 1;
         pool.counts.creates += 1;
         let memory = pool.insert(id, len);
+        self.tell(EventKind::Grow, heap, heap.address(end).0, bytes);
         let mut arena = heap.arena.lock();
         let window = arena.append(len, memory);
         arena.open(end..end + len);

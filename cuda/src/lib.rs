@@ -71,6 +71,7 @@ mod pinned;
 mod plain;
 mod plan;
 mod pool;
+mod profiling;
 #[cfg(feature = "replay")]
 pub mod replay;
 mod shared;
@@ -87,11 +88,13 @@ pub use buffer::DeviceBuffer;
 pub use builder::Builder;
 pub use capture::Capture;
 pub use copy::CopyError;
-pub use error::{AllocError, FreeError, OutOfMemory};
+pub use error::{AllocError, FreeError, Holder, OutOfMemory};
+pub use genesis_mem_profile as profile;
 pub use heap::{Block, PoolId};
 pub use options::Options;
 pub use pinned::{DriverLock, PinnedBuffer, PinnedPool};
 pub use pool::Counts;
+pub use profiling::RecordGuard;
 pub use sizes::{SizeError, parse_size};
 pub use vec::DeviceVec;
 

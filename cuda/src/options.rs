@@ -42,6 +42,9 @@ pub struct Options {
     pub pinned_memory: bool,
     /// The most host memory to page-lock for them, bytes, and never more than half of it.
     pub pinned_limit_bytes: u64,
+    /// Whether to take note of who holds the memory from the beginning; see
+    /// [`DeviceAllocator::enable_profiling`](crate::DeviceAllocator::enable_profiling).
+    pub profiling: bool,
     /// Addresses to set aside for a stream, bytes.
     pub span_bytes: u64,
 }
@@ -64,6 +67,7 @@ impl Default for Options {
             growth_bytes: 8 << 20,
             pinned_memory: false,
             pinned_limit_bytes: u64::MAX,
+            profiling: false,
             span_bytes: 1 << 40,
         }
     }

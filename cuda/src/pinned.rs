@@ -137,6 +137,11 @@ impl<D: Driver> Staging<D> {
     pub(crate) const fn new(enabled: bool) -> Self {
         Self { enabled: AtomicBool::new(enabled), pool: OnceLock::new() }
     }
+
+    /// The pool, if it was made.
+    pub(crate) fn pool(&self) -> Option<&PinnedPool<D>> {
+        self.pool.get()
+    }
 }
 
 impl<D: Driver> DeviceAllocator<D> {
@@ -162,6 +167,8 @@ impl<D: Driver> DeviceAllocator<D> {
             ..Options::default()
         };
         let pool = PinnedPool::new(self, options)?;
-        Ok(staging.pool.get_or_init(|| pool))
+        let pool = staging.pool.get_or_init(|| pool);
+        self.shared().share_profile(&pool.0);
+        Ok(pool)
     }
 }

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use genesis_mem_profile::EventKind;
+
 use crate::{
     arena::QUANTUM_BYTES,
     bins::NONE,
@@ -206,6 +208,7 @@ impl<D: Driver> Shared<D> {
         }
         pool.counts.allocs += 1;
         let memory = pool.insert(PhysicalId(address.0), len);
+        self.tell(EventKind::Grow, heap, address.0, bytes);
         let mut arena = heap.arena.lock();
         let window = match dead {
             Some(window) => {
@@ -242,6 +245,7 @@ impl<D: Driver> Shared<D> {
         }
         pool.counts.frees += 1;
         pool.remove(memory);
+        self.tell(EventKind::Purge, heap, address.0, u64::from(len) * QUANTUM_BYTES);
         heap.arena.lock().unmap(window);
         if let Some(table) = &heap.table {
             table.lock().remove(address);

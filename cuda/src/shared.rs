@@ -19,6 +19,7 @@ use crate::{
     options::Options,
     plain::{Table, is_plain},
     pool::{Pool, Progress},
+    profiling::{Profile, Site},
     streams::Streams,
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct Shared<D: Driver> {
     /// Whether the device has no virtual memory management; see `plain.rs`.
     pub(crate) plain: bool,
     pub(crate) oom: Mutex<Option<OomCallback>>,
+    pub(crate) profile: Profile,
     pub(crate) captures: Captures,
     /// A heap's clock at which the cache is looked after: where these bits are zero.
     upkeep_mask: u32,
@@ -72,6 +74,7 @@ impl<D: Driver> Shared<D> {
             apart: AtomicBool::new(plain),
             plain,
             oom: Mutex::new(None),
+            profile: Profile::new(driver.memory_kind(), options.profiling),
             captures: Captures::default(),
             upkeep_mask: options.idle_frees.checked_next_power_of_two().unwrap_or(1 << 31) - 1,
             driver: Guarded::new(driver),
@@ -206,6 +209,7 @@ impl<D: Driver> Shared<D> {
         bytes: u64,
         stream: StreamId,
         pool: PoolId,
+        at: Site,
     ) -> Result<Block, AllocError> {
         let heap = self.heap(bytes, stream, pool)?;
         let len = bytes.max(1).div_ceil(QUANTUM_BYTES);
@@ -215,15 +219,17 @@ impl<D: Driver> Shared<D> {
         }
         let request = Request { heap, bytes, len: len as u32 };
         match self.fit(request) {
+            Some(block) if self.profile.is_on() => Ok(self.tell_alloc(block, at, true)),
             Some(block) => Ok(block),
-            None => self.alloc_slow(request),
+            None => self.alloc_slow(request, at),
         }
     }
 
     #[cold]
-    fn alloc_slow<'a>(&'a self, mut request: Request<'a>) -> Result<Block, AllocError> {
+    fn alloc_slow<'a>(&'a self, mut request: Request<'a>, at: Site) -> Result<Block, AllocError> {
         loop {
             let failed = match self.slow(&mut self.pool(), request) {
+                Ok(block) if self.profile.is_on() => return Ok(self.tell_alloc(block, at, false)),
                 Ok(block) => return Ok(block),
                 Err(failed) => failed,
             };
@@ -242,24 +248,26 @@ impl<D: Driver> Shared<D> {
             // Without any lock, since the callback frees blocks or even allocates.
             let callback = self.oom.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if !callback.as_ref().is_some_and(|freed_some| freed_some(request.bytes)) {
-                return Err(self.out_of_memory(request.bytes));
+                return Err(self.out_of_memory(request, at));
             }
         }
     }
 
-    fn out_of_memory(&self, requested_bytes: u64) -> AllocError {
+    fn out_of_memory(&self, request: Request<'_>, at: Site) -> AllocError {
         self.pool().counts.failures += 1;
         let snapshot = self.snapshot();
         let device_free_bytes = self.driver.memory_info().map_or(0, |info| info.free_bytes);
+        self.tell_out_of_memory(request, at, device_free_bytes);
         AllocError::OutOfMemory(Box::new(OutOfMemory {
             kind: self.driver.memory_kind(),
-            requested_bytes,
+            requested_bytes: request.bytes,
             limit_bytes: snapshot.limit_bytes,
             device_bytes: self.device_bytes,
             device_free_bytes,
             reserved_bytes: snapshot.reserved_bytes.current,
             allocated_bytes: snapshot.allocated_bytes.current,
             largest_free_bytes: snapshot.largest_free_bytes,
+            holders: self.largest_holders(),
             snapshot,
         }))
     }
@@ -290,6 +298,9 @@ impl<D: Driver> Shared<D> {
             0 => arena.free(block.node),
             others => arena.free_pending(block.node, others),
         };
+        if self.profile.is_on() {
+            self.tell_free(heap, block.node);
+        }
         let is_due = arena.clock & self.upkeep_mask == 0;
         drop(arena);
         if is_due {

@@ -36,6 +36,7 @@ impl<T, D: Driver> DeviceVec<T, D> {
     ///
     /// # Errors
     /// As for [`DeviceAllocator::alloc`].
+    #[track_caller]
     pub fn new(allocator: &DeviceAllocator<D>, stream: &D::Stream) -> Result<Self, AllocError> {
         Self::with_capacity(allocator, 0, stream)
     }
@@ -44,6 +45,7 @@ impl<T, D: Driver> DeviceVec<T, D> {
     ///
     /// # Errors
     /// As for [`DeviceAllocator::alloc`].
+    #[track_caller]
     pub fn with_capacity(
         allocator: &DeviceAllocator<D>,
         capacity: usize,
@@ -101,6 +103,7 @@ impl<T: Pod, D: Transfer> DeviceVec<T, D> {
     ///
     /// # Errors
     /// As for [`DeviceAllocator::alloc`], or the driver refuses the copy; the vector is as it was.
+    #[track_caller]
     pub fn reserve(&mut self, additional: usize) -> Result<(), CopyError> {
         let (len, room) = (self.len(), self.capacity());
         let too_large =
@@ -149,6 +152,7 @@ impl<T: Pod, D: Transfer> DeviceVec<T, D> {
     ///
     /// # Errors
     /// As for [`reserve`](Self::reserve); the vector is as long as it was.
+    #[track_caller]
     pub fn extend_from_slice(&mut self, values: &[T]) -> Result<(), CopyError> {
         self.reserve(values.len())?;
         let len = self.len();
@@ -161,6 +165,7 @@ impl<T: Pod, D: Transfer> DeviceVec<T, D> {
     ///
     /// # Errors
     /// The driver refuses.
+    #[track_caller]
     pub fn to_vec(&self) -> Result<Vec<T>, CopyError> {
         self.buffer.to_vec()
     }

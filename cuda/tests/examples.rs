@@ -37,7 +37,9 @@ fn output(example: &str, folder: &Path) -> Option<String> {
         println!("skipped: {} is not built", program.display());
         return None;
     }
-    let output = Command::new(program).env("LD_LIBRARY_PATH", folder).output().expect("it runs");
+    let mut command = Command::new(program);
+    let output = command.env("LD_LIBRARY_PATH", folder).env("TMPDIR", folder).output();
+    let output = output.expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{example}: {}\n{text}{errors}", output.status);
@@ -92,4 +94,18 @@ fn a_library_that_is_none_is_no_driver() {
     let Some(text) = output("cudarc_kernel", &folder.0) else { return };
     // Where a real driver is installed the loader goes on to it.
     assert!(text.starts_with("skipped: no CUDA driver") || text.contains("doubled"), "{text}");
+}
+
+#[test]
+fn the_profiler_names_the_line_that_holds_the_memory() {
+    let folder = Folder::new("profiler");
+    let Some(text) = output("who_holds_it", &folder.0) else { return };
+    let error = text.lines().next().expect("the error comes first");
+    assert!(error.contains("held most by cuda/examples/who_holds_it.rs:"), "{error}");
+    let line = error.split("who_holds_it.rs:").nth(1).and_then(|rest| rest.split(' ').next());
+    let leaks = text.split("never freed:").nth(1).expect("there are leaks");
+    let largest = leaks.lines().nth(1).expect("at least one");
+    assert!(largest.ends_with(&format!("who_holds_it.rs:{}", line.expect("a line"))), "{text}");
+    let files = fs::read_dir(folder.0.join("genesis-mem-who-holds-it")).expect("they are written");
+    assert_eq!(files.count(), 7);
 }

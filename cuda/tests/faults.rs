@@ -5,6 +5,7 @@ use common::{GRANULE, device, plain_device, stream};
 use genesis_mem_cuda::{
     AllocError, Block, DeviceAllocator,
     driver::{DriverCall, DriverError},
+    profile::Level,
     sim::{Fault, SimDriver},
 };
 
@@ -58,10 +59,24 @@ fn calls_of_a_clean_run((driver, allocator): Device) -> u64 {
     driver.calls() - before
 }
 
+/// The events lead from nothing to what the allocator says it has.
+fn assert_recorded(allocator: &DeviceAllocator<SimDriver>) {
+    let (timeline, stats) = (allocator.get_timeline(), allocator.memory_stats());
+    let end = Level {
+        live_bytes: stats.requested_bytes.current,
+        allocated_bytes: stats.allocated_bytes.current,
+        reserved_bytes: stats.reserved_bytes.current,
+    };
+    assert_eq!((timeline.points[0].level, timeline.end()), (Level::default(), end));
+}
+
 fn fail_at((driver, allocator): Device, after: u64, error: DriverError) {
+    let recording = allocator.record();
     driver.inject(Fault { call: None, after, error });
     program(&driver, &allocator);
     allocator.assert_valid();
+    drop(recording);
+    assert_recorded(&allocator);
     drop(allocator);
     let mut wrong = driver.finish();
     // What the program renumbers is no fault of the allocator's.

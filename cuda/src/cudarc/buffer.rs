@@ -18,6 +18,7 @@ impl<T> DeviceBuffer<T, CudarcDriver> {
     ///
     /// # Errors
     /// As for [`DeviceBuffer::new`], or the stream refuses the work.
+    #[track_caller]
     pub fn zeroed(
         allocator: &DeviceAllocator<CudarcDriver>,
         len: usize,

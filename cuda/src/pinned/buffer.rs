@@ -1,6 +1,6 @@
 //! A typed buffer in page-locked host memory.
 
-use std::{fmt, marker::PhantomData, ptr};
+use std::{fmt, marker::PhantomData, panic::Location, ptr};
 
 use bytemuck::Pod;
 
@@ -37,9 +37,11 @@ impl<T: Pod, D: Driver> PinnedBuffer<T, D> {
     /// # Errors
     /// [`AllocError::OutOfMemory`] where the pool's limit is reached or the system does not lock
     /// more, with all numbers.
+    #[track_caller]
     pub fn new(pool: &PinnedPool<D>, len: usize) -> Result<Self, AllocError> {
         const { assert!(align_of::<T>() <= 512, "blocks begin at multiples of 512") };
-        let block = pool.0.alloc(bytes_of::<T>(len)?, CPU, PoolId::default())?;
+        let block =
+            pool.0.alloc(bytes_of::<T>(len)?, CPU, PoolId::default(), Location::caller())?;
         let (uses, pool) = (Vec::new(), pool.clone());
         Ok(Self { block: Some(block), len, uses, pool, values: PhantomData })
     }

@@ -1,16 +1,19 @@
 //! The replay itself.
 #![forbid(unsafe_code)]
 
+use genesis_mem_profile::Recording;
+
 use super::{
     device::Device,
     error::ReplayError,
     player::{Player, Session},
     report::{Point, Report, driver_calls},
+    timed::Timed,
     timing,
     trace::{Event, Trace},
 };
 use crate::{
-    AllocError, Counts, Options,
+    AllocError, Counts, DeviceAllocator, Options,
     sim::{SimDriver, SimOptions},
 };
 
@@ -40,6 +43,8 @@ impl Default for ReplayOptions {
 pub struct Replay<'a> {
     pub(super) trace: &'a Trace,
     pub(super) options: ReplayOptions,
+    /// Whether what the allocator does is recorded.
+    recorded: bool,
 }
 
 /// Events between two calls of the progress callback.
@@ -50,7 +55,7 @@ const POINTS: usize = 1024;
 impl<'a> Replay<'a> {
     /// A replay of `trace`.
     pub const fn new(trace: &'a Trace, options: ReplayOptions) -> Self {
-        Self { trace, options }
+        Self { trace, options, recorded: false }
     }
 
     /// Runs it on the simulated device; `progress` is told now and then how many events are done.
@@ -66,8 +71,40 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// As for [`run`](Self::run), or the device does not open.
     pub fn run_on<D: Device>(&self, progress: impl FnMut(usize)) -> Result<Report, ReplayError> {
+        self.run_with::<D>(progress, |_| ())
+    }
+
+    /// Runs it on a device of any kind, and records what the allocator does. Iterations are marks;
+    /// where in the code a block came from is not in a trace.
+    ///
+    /// # Errors
+    /// As for [`run_on`](Self::run_on).
+    pub fn record_on<D: Device>(
+        &self,
+        progress: impl FnMut(usize),
+    ) -> Result<(Report, Recording), ReplayError> {
+        let mut recording = Recording::default();
+        let record = |allocator: &DeviceAllocator<Timed<D>>| {
+            recording = Recording::clone(&allocator.recording());
+            recording.forget_stacks();
+        };
+        let replay = Self { recorded: true, ..*self };
+        let report = replay.run_with::<D>(progress, record)?;
+        Ok((report, recording))
+    }
+
+    fn run_with<D: Device>(
+        &self,
+        progress: impl FnMut(usize),
+        at_end: impl FnOnce(&DeviceAllocator<Timed<D>>),
+    ) -> Result<Report, ReplayError> {
         let session = Session::<D>::open(self.trace, self.options)?;
+        // Growth and the like come on top of the trace's own events.
+        let events = self.trace.events.len() * 2 + 100_000;
+        let recording = self.recorded.then(|| session.allocator.record_last(events));
         let tally = self.play(&session, progress)?;
+        at_end(&session.allocator);
+        drop(recording);
         let done = tally.done;
         let mut report = self.report(&session, tally)?;
         let device = session.device;
@@ -95,12 +132,17 @@ impl<'a> Replay<'a> {
         let mut player = Player::new(allocator, &*session.device, self.trace);
         let mut tally = Tally::new(self.trace);
         let last_iteration = self.trace.last_iteration();
+        let mut iterations = 0;
         for (index, &event) in session.events.iter().enumerate() {
             if index % STEP == 0 {
                 progress(index);
             }
             if index == last_iteration {
                 tally.mark = Some(allocator.counts());
+            }
+            if event == Event::Iteration && self.recorded {
+                iterations += 1;
+                allocator.mark(&format!("iteration {iterations}"));
             }
             if let Err(error) = player.apply(event) {
                 if !is_lack_of_memory(&error) {
