@@ -101,10 +101,25 @@ impl<C: Config> Heap<C> {
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
         let first = parcel.first.replace(Link::END);
         let count = parcel.count.replace(0);
-        let secret = slab.own.secret();
         // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
-        let unparked = unsafe { slab.remote.push_chain(first, parcel.last.get(), count, secret) };
-        if unparked {
+        unsafe { Self::send_chain(arena, slab, first.offset_bytes(), parcel.last.get(), count) };
+    }
+
+    /// Sends a chain of `count` blocks home to `slab`, from the one that lies `first_bytes` into it
+    /// to `last`. Any thread.
+    ///
+    /// # Safety
+    /// - The caller owns the chain, of blocks of the slab, and gives it up.
+    pub(crate) unsafe fn send_chain(
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        first_bytes: usize,
+        last: NonNull<FreeBlock>,
+        count: u32,
+    ) {
+        let (first, secret) = (Link::to(first_bytes), slab.own.secret());
+        // SAFETY: forwarded.
+        if unsafe { slab.remote.push_chain(first, last, count, secret) } {
             let (heap, _) = owner_of::<C>(slab, slab.tag());
             // SAFETY: I3: heaps are immortal.
             unsafe { &*heap }.hand_back(arena, slab);
