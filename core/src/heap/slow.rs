@@ -3,7 +3,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::Heap;
+use super::{Heap, bins::Bin};
 use crate::{
     arena::{Arena, Fresh, Held},
     backend::{Backend, Capabilities},
@@ -179,11 +179,18 @@ impl<C: Config> Heap<C> {
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
         if slab.granules.get() == 1 {
-            bin.set_block_bytes(slab.block_bytes.get());
-            bin.set_first_look(self.first_look.is_on());
+            self.look_first(slab, bin);
+        } else {
+            bin.count_frees();
         }
         self.shelf(class).current.set(slab);
         self.watch_current(slab);
+    }
+
+    /// Lets frees find the blocks of a current slab which may become empty without a word.
+    fn look_first(&self, slab: &Descriptor, bin: &Bin) {
+        bin.set_block_bytes(slab.block_bytes.get());
+        bin.set_first_look(self.first_look.is_on());
     }
 
     /// Takes the free set of a slab out of its bin, which has no slab then.
@@ -311,6 +318,7 @@ impl<C: Config> Heap<C> {
         if kept_bytes <= RETAINED_BYTES {
             self.retained_bytes.set(kept_bytes);
             slab.retained_blocks.set(slab.carved.get() as u8);
+            self.look_first(slab, self.bin(slab.class()));
             self.watch_current(slab);
         } else {
             self.leave_current(slab);
