@@ -9,6 +9,7 @@ mod growth;
 mod heaps;
 mod large;
 mod layout;
+mod offers;
 mod purge;
 mod snapshot;
 
@@ -30,6 +31,7 @@ use crate::{
     event::{Event, EventKind, EventSink},
     heap::Heap,
     heap_pool::HeapPool,
+    offer::Queue,
     span_pool::{SpanPool, Taken},
     stats::Counter,
     sync::{
@@ -51,20 +53,30 @@ struct Middle {
     pool: Option<SpanPool<'static>>,
     /// Bytes of live large blocks, and what their holders asked for.
     large: Held,
+    /// Slabs in use with free blocks that may be purged.
+    offers: Queue,
     /// Highest values of what only changes under this lock, granules.
     peak_active: u32,
     peak_cached: u32,
-    peak_committed: u32,
+    peak_committed_bytes: u64,
 }
 
 impl Middle {
-    fn note_peaks(&mut self) {
+    fn note_peaks(&mut self, granule_bytes: usize) {
         let Some(pool) = &self.pool else { return };
         let cached = pool.cached_granules();
         let active = pool.open_granules() - cached;
         self.peak_active = self.peak_active.max(active);
         self.peak_cached = self.peak_cached.max(cached);
-        self.peak_committed = self.peak_committed.max(active + pool.dirty_granules());
+        self.peak_committed_bytes =
+            self.peak_committed_bytes.max(self.committed_bytes(pool, granule_bytes));
+    }
+
+    /// Bytes that may be backed by memory.
+    fn committed_bytes(&self, pool: &SpanPool<'_>, granule_bytes: usize) -> u64 {
+        let taken = pool.open_granules() - pool.cached_granules();
+        let granules = u64::from(taken + pool.dirty_granules());
+        granules * granule_bytes as u64 - self.offers.purged_bytes
     }
 }
 
@@ -172,9 +184,10 @@ impl<C: Config> Arena<C> {
             middle: Lock::new(Middle {
                 pool: None,
                 large: Held { allocated_bytes: 0, requested_bytes: 0 },
+                offers: Queue::new(),
                 peak_active: 0,
                 peak_cached: 0,
-                peak_committed: 0,
+                peak_committed_bytes: 0,
             }),
             growth: Lock::new(Growth { heaps_committed: 0, refusal: None }),
             orphans: HeapPool::new(),
@@ -291,7 +304,7 @@ impl<C: Config> Arena<C> {
     fn with_pool<T>(&self, f: impl FnOnce(&mut SpanPool<'static>) -> T) -> Option<T> {
         let mut middle = self.middle.lock();
         let result = f(middle.pool.as_mut()?);
-        middle.note_peaks();
+        middle.note_peaks(C::GRANULE_BYTES);
         Some(result)
     }
 
@@ -303,7 +316,7 @@ impl<C: Config> Arena<C> {
     ) -> Option<T> {
         let mut middle = self.middle.lock();
         let result = f(middle.pool.as_mut()?)?;
-        middle.note_peaks();
+        middle.note_peaks(C::GRANULE_BYTES);
         if change != Held::default() {
             middle.large = middle.large.plus(change);
             self.counts.large_allocated_bytes.set(middle.large.allocated_bytes);

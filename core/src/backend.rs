@@ -197,6 +197,13 @@ pub unsafe trait Backend: Sync {
     /// - As for [`commit`](Self::commit).
     unsafe fn expect_dense(&self, _region: &Region<Self::Address>, _range: Range<usize>) {}
 
+    /// Takes such a hint back: parts of `range` were purged and should stay so, until they are
+    /// touched themselves.
+    ///
+    /// # Safety
+    /// - As for [`commit`](Self::commit).
+    unsafe fn expect_sparse(&self, _region: &Region<Self::Address>, _range: Range<usize>) {}
+
     /// Gives the pages of `range` back; its addresses stay usable.
     ///
     /// # Errors

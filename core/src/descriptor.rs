@@ -10,8 +10,9 @@ use core::{
 };
 
 use crate::{
-    free_blocks::{FreeBlock, FreeBlocks, Link, Linked},
-    remote::RemoteList,
+    free_blocks::{FreeBlock, FreeBlocks, Link, Linked, Located},
+    offer::Offer,
+    remote::{Chain, RemoteList},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
     sync::atomic::{AtomicUsize, Ordering},
@@ -42,8 +43,8 @@ pub(crate) enum Place {
 /// A span's descriptor.
 ///
 /// For a slab: blocks are carved from the front, `carved <= capacity`, and
-/// `free.count() + remote.count() + live == carved`. Only the current slab of a bin is not carved
-/// whole.
+/// `free.count() + remote.count() + live == carved`, where blocks that the purger has taken out count as
+/// live. A slab is carved whole before another takes its place.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct Descriptor {
@@ -58,7 +59,8 @@ pub(crate) struct Descriptor {
     /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
     /// asked for, bytes.
     inverse: Cell<u64>,
-    /// Where the free set is: in a bin while the slab is current there, else `own`.
+    /// Where the free set is: in a bin while the slab is current there, else `own`. Of a large block, the
+    /// list that it is in, if any.
     home: Cell<*const Linked>,
 
     /// Frees by other threads.
@@ -82,8 +84,8 @@ pub(crate) struct Descriptor {
     pub(crate) capacity: Cell<u32>,
     /// Length of the span, granules.
     pub(crate) granules: Cell<u32>,
-    /// The list of large blocks that a large block is in, if any.
-    pub(crate) list: Cell<*const LargeList>,
+    /// Whether the purger may take the free blocks of the slab.
+    pub(crate) offer: Offer,
 }
 
 /// The large blocks of a heap that is dropped whole; guarded by the arena's pool lock.
@@ -129,7 +131,7 @@ impl Descriptor {
             zeroed: Cell::new(false),
             capacity: Cell::new(0),
             granules: Cell::new(0),
-            list: Cell::new(ptr::null()),
+            offer: Offer::new(),
         }
     }
 
@@ -155,6 +157,16 @@ impl Descriptor {
     /// Says so, together with the sums.
     pub(crate) fn set_booked_bytes(&self, bytes: usize) {
         self.inverse.set(bytes as u64);
+    }
+
+    /// The list of large blocks that a large block is in, or null.
+    pub(crate) fn list(&self) -> *const LargeList {
+        self.home.get().cast()
+    }
+
+    /// Says which that is.
+    pub(crate) fn set_list(&self, list: *const LargeList) {
+        self.home.set(list.cast());
     }
 
     /// Takes a large block out of use; false if somebody else just did.
@@ -327,6 +339,26 @@ impl Descriptor {
             unsafe { free.push(free.locate(start_bytes + index * block_bytes)) };
         }
         Some(start_bytes)
+    }
+
+    /// Calls `each` with the blocks of a chain out of the remote list, in order. False: the last of
+    /// them was overwritten, and what followed it is lost.
+    ///
+    /// # Safety
+    /// - The caller owns the chain.
+    pub(crate) unsafe fn walk(&self, chain: Chain, mut each: impl FnMut(Located)) -> bool {
+        let blocks_bytes = self.capacity.get() as usize * self.block_bytes.get();
+        let mut link = chain.first();
+        for _ in 0..chain.count() {
+            if link.offset_bytes() >= blocks_bytes || !self.is_start(link.offset_bytes()) {
+                return false;
+            }
+            let located = self.own.locate(link.offset_bytes());
+            each(located);
+            // SAFETY: forwarded; the link leads to a block of the slab.
+            link = unsafe { located.block.as_ref().next(self.own.secret()) };
+        }
+        link == Link::END
     }
 
     /// Moves what other threads freed into the owner's set; returns how many. Owner only, slab not

@@ -30,9 +30,11 @@ pub enum EventKind {
     SpanTaken,
     /// A span came back to the pool.
     SpanReturned,
+    /// A slab that stays in use has free blocks whose pages can be given back.
+    BlocksOffered,
     /// The pool grew: more of the region was committed.
     Grow,
-    /// Pages of a free span were given back; the addresses stay.
+    /// Pages of a free span, or of free blocks in a slab, were given back; the addresses stay.
     Purge,
     /// A request failed: the backend or a limit refused.
     OutOfMemory,

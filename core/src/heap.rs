@@ -5,11 +5,13 @@
 //! be inlined; whatever they don't settle goes to the slow ones.
 
 mod bins;
+mod collect;
 mod fast;
 mod first_look;
 mod free;
 mod kept;
 mod large;
+mod offer;
 mod outbox;
 mod slow;
 

@@ -18,6 +18,7 @@ pub mod free_blocks;
 #[cfg(not(genesis_loom))]
 pub mod heap;
 pub mod heap_pool;
+pub mod offer;
 pub mod pin;
 pub mod remote;
 #[cfg(not(genesis_loom))]

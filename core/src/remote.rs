@@ -10,7 +10,7 @@ use crate::{
     free_blocks::{FreeBlock, Link},
     sync::atomic::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        Ordering::{AcqRel, Relaxed, Release},
     },
 };
 
@@ -110,13 +110,15 @@ impl RemoteList {
         }
     }
 
-    /// Takes the whole chain. Owner only, and the slab is not parked.
+    /// Takes the whole chain. Owner only, or the purger where the owner has offered the blocks; and
+    /// the slab is not parked.
     pub fn drain(&self) -> Chain {
         if self.word.load(Relaxed) == 0 {
             return Chain::EMPTY;
         }
-        // Acquire pairs with the Release in `push`.
-        Chain(self.word.swap(0, Acquire))
+        // Acquire pairs with the Release in `push`. Release pairs with the Acquire there: an owner
+        // whose block the purger has missed sees that its offer is over.
+        Chain(self.word.swap(0, AcqRel))
     }
 
     /// How many blocks wait. Owner only; may grow at any moment.

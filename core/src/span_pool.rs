@@ -40,6 +40,8 @@ pub struct SpanPool<'m> {
     purge_from: u32,
     /// Free granules that are out of the buddy while their pages are given back.
     purging_granules: u32,
+    /// Slabs in use of which free blocks are out while their pages are given back.
+    purging_slabs: u32,
     /// Purges finished so far.
     purged_times: u64,
 }
@@ -88,6 +90,7 @@ impl<'m> SpanPool<'m> {
             recent_granules: 0,
             purge_from: 0,
             purging_granules: 0,
+            purging_slabs: 0,
             purged_times: 0,
         }
     }
@@ -259,6 +262,11 @@ impl<'m> SpanPool<'m> {
         Some(Taken { span: Span { granule, granules }, clean })
     }
 
+    /// The pool's clock, which wraps.
+    pub fn now(&self) -> u8 {
+        self.now
+    }
+
     /// A step of the pool's clock. Spans that wait for a request of their length stop waiting.
     pub fn tick(&mut self) {
         self.flush_recent();
@@ -307,9 +315,20 @@ impl<'m> SpanPool<'m> {
         self.purged_times += 1;
     }
 
-    /// Whether free granules are out of the pool while their pages are given back.
+    /// A purge of blocks in a slab begins, which is none of the pool's but by its clock and here.
+    pub fn begin_slab_purge(&mut self) {
+        self.purging_slabs += 1;
+    }
+
+    /// That purge is over.
+    pub fn finish_slab_purge(&mut self) {
+        self.purging_slabs -= 1;
+        self.purged_times += 1;
+    }
+
+    /// Whether anything free is out of its place while its pages are given back.
     pub fn is_purging(&self) -> bool {
-        self.purging_granules > 0
+        self.purging_granules + self.purging_slabs > 0
     }
 
     /// How many purges were finished so far.

@@ -91,6 +91,16 @@ unsafe impl GlobalAlloc for Genesis {
 #[inline(never)]
 pub(crate) fn alloc_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
     // SAFETY: I1: the heap is the calling thread's.
+    match unsafe { heap.alloc_larger(bytes, align) } {
+        Some(block) => block.as_ptr(),
+        None => alloc_anywhere(heap, bytes, align),
+    }
+}
+
+/// The same for every other size and alignment.
+#[inline(never)]
+fn alloc_anywhere(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
+    // SAFETY: I1: the heap is the calling thread's.
     match unsafe { heap.alloc_otherwise(bytes, align) } {
         Some(block) => block.as_ptr(),
         None => alloc_slow(bytes, align, false),
@@ -154,6 +164,15 @@ fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Misse
 #[cold]
 #[inline(never)]
 fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {
+    // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
+    if !unsafe { heap.free_larger(block, bytes, align) } {
+        free_anywhere(heap, block, bytes, align);
+    }
+}
+
+/// The same where no first look helps.
+#[inline(never)]
+fn free_anywhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { heap.free_otherwise(block, bytes, align) } {
         free_slow(block, Some((bytes, align)));

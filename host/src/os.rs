@@ -140,6 +140,16 @@ unsafe impl Backend for OsMemory {
         }
     }
 
+    unsafe fn expect_sparse(&self, region: &Region<NonNull<u8>>, range: Range<usize>) {
+        if ADVISED.load(Relaxed) {
+            keep_errno(|| {
+                // A touch of one granule would back its free neighbours again with a huge page.
+                // SAFETY: the range is inside the caller's region. A refusal changes nothing.
+                unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_NOHUGEPAGE) };
+            });
+        }
+    }
+
     unsafe fn commit(
         &self,
         region: &Region<NonNull<u8>>,
@@ -178,15 +188,7 @@ unsafe impl Backend for OsMemory {
         checked(BackendCall::Purge, range.len(), || {
             // SAFETY: the range is inside the caller's region, and nothing in it is live.
             unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_DONTNEED) == 0 }
-        })?;
-        if ADVISED.load(Relaxed) {
-            keep_errno(|| {
-                // A touch of one granule would back its free neighbours again with a huge page.
-                // SAFETY: as above. A refusal changes nothing.
-                unsafe { libc::madvise(start(region, &range), range.len(), libc::MADV_NOHUGEPAGE) };
-            });
-        }
-        Ok(())
+        })
     }
 
     unsafe fn remap(

@@ -61,7 +61,7 @@ impl EventSink for HostSink {
 
     #[inline]
     fn record(&self, event: Event) {
-        if event.kind == EventKind::SpanReturned {
+        if matches!(event.kind, EventKind::SpanReturned | EventKind::BlocksOffered) {
             purger::wake();
         }
     }

@@ -127,6 +127,72 @@ fn an_idle_program_gives_memory_back() {
     });
 }
 
+/// Allocates blocks of 64 KiB, all written, and frees all but every eighth; returns those, and how
+/// much was resident when none was free.
+fn most_of_each_slab() -> (Vec<*mut u8>, usize) {
+    let block = layout(64 << 10, 16);
+    let blocks: Vec<_> = (0..1600).map(|_| alloc(block)).collect();
+    // SAFETY: each is as long as that.
+    blocks.iter().for_each(|&address| unsafe { address.write_bytes(7, block.size()) });
+    let full = status::bytes("VmRSS");
+    let (stay, go): (Vec<_>, Vec<_>) =
+        blocks.iter().enumerate().partition(|(index, _)| index % 8 == 0);
+    // SAFETY: each was allocated so, and is given up.
+    go.iter().for_each(|&(_, &address)| unsafe { free(address, block) });
+    (stay.into_iter().map(|(_, &address)| address).collect(), full)
+}
+
+#[test]
+fn what_is_free_between_live_blocks_goes_back() {
+    alone("what_is_free_between_live_blocks_goes_back", || {
+        let (live, full) = most_of_each_slab();
+        thread::sleep(Duration::from_secs(3));
+        let gone = full.saturating_sub(status::bytes("VmRSS"));
+        // 1400 blocks, but for a page of each.
+        assert!(gone >= 78 * MIB, "{gone} bytes went back");
+        let stats = genesis_mem_host::stats();
+        stats.check().expect("the sums hold");
+        let (committed, resident) =
+            (stats.committed_bytes.current as usize, status::bytes("VmRSS"));
+        assert!(committed.abs_diff(resident) < 6 * MIB, "{committed} bytes, {resident} resident");
+        // The blocks that went are usable, and those that stayed are as they were.
+        let block = layout(64 << 10, 16);
+        let again: Vec<_> = (0..1400).map(|_| alloc(block)).collect();
+        // SAFETY: each is as long as that, and given up.
+        unsafe {
+            again.iter().for_each(|address| address.write_bytes(9, block.size()));
+            for &address in &live {
+                let bytes = std::slice::from_raw_parts(address, block.size());
+                assert!(bytes.iter().all(|&byte| byte == 7));
+            }
+            again.into_iter().chain(live).for_each(|address| free(address, block));
+        }
+        let after = genesis_mem_host::stats();
+        after.check().expect("the sums hold");
+        assert_eq!(after.reserved_bytes, stats.reserved_bytes, "the free blocks were used again");
+    });
+}
+
+#[test]
+fn a_write_to_a_free_block_is_found_before_it_is_purged() {
+    let test = "a_write_to_a_free_block_is_found_before_it_is_purged";
+    let output = alone::output(test, &[], || {
+        let block = layout(64 << 10, 16);
+        let blocks: Vec<_> = (0..64).map(|_| alloc(block)).collect();
+        // SAFETY: the blocks are live, but for the one that is written to: the misuse under test.
+        unsafe {
+            (0..8).for_each(|index| free(blocks[index], block));
+            (16..20).for_each(|index| free(blocks[index], block));
+            blocks[17].cast::<u64>().write(0x4141_4141_4141_4141);
+        }
+        genesis_mem_host::trim();
+    });
+    if let Some(output) = output {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("write to a block"), "{said}");
+    }
+}
+
 #[test]
 fn a_kept_buffer_goes_back_from_an_idle_program() {
     alone("a_kept_buffer_goes_back_from_an_idle_program", || {

@@ -216,6 +216,52 @@ fn a_purge_under_way_fails_no_request() {
 }
 
 #[test]
+fn a_purge_of_blocks_under_way_fails_no_request() {
+    const BYTES: usize = 64 << 10;
+    let (arena, _handle) = arena::<Large>();
+    arena.set_limit(16 << 20);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                arena.purge(0);
+            }
+        });
+        let heap = arena.adopt_heap().unwrap();
+        let mut failures = 0;
+        let mut blocks: Vec<Option<NonNull<u8>>> = vec![None; 228];
+        for step in 0..20_000_usize {
+            let index = step * 7919 % blocks.len();
+            let stamp = index as u8 ^ 0x5a;
+            // SAFETY: the blocks are this thread's, and as long as that.
+            unsafe {
+                if let Some(block) = blocks[index].take() {
+                    for offset in (0..BYTES).step_by(4096) {
+                        assert_eq!(block.add(offset).read(), stamp, "purged while live");
+                    }
+                    heap.free_any(block, BYTES, 16);
+                }
+                blocks[index] = alloc(heap, BYTES, 16, false);
+                match blocks[index] {
+                    Some(block) => block.write_bytes(stamp, BYTES),
+                    None => failures += 1,
+                }
+            }
+        }
+        for block in blocks.into_iter().flatten() {
+            // SAFETY: as above.
+            unsafe { heap.free_any(block, BYTES, 16) };
+        }
+        done.store(true, Relaxed);
+        assert_eq!(failures, 0, "nine in ten of the blocks that there is room for were live");
+    });
+    arena.purge(0);
+    let s = arena.snapshot(true);
+    s.check().unwrap();
+    assert!(s.purged_bytes > 0 && s.allocated_bytes.current == 0, "{s}");
+}
+
+#[test]
 fn more_slabs_than_a_count_holds_come_back() {
     // 70,000 slabs of one owner, full, each unparked by another thread before the owner looks.
     const SLABS: usize = 70_000;

@@ -132,9 +132,9 @@ impl<C: Config> Arena<C> {
     }
 
     fn link_large(&self, descriptor: &Descriptor, list: Option<&LargeList>) {
-        let Some(list) = list else { return descriptor.list.set(ptr::null()) };
+        let Some(list) = list else { return descriptor.set_list(ptr::null()) };
         let _guard = self.middle.lock();
-        descriptor.list.set(list);
+        descriptor.set_list(list);
         descriptor.previous.set(ptr::null());
         let head = list.head.replace(descriptor);
         descriptor.next.set(head);
@@ -145,7 +145,7 @@ impl<C: Config> Arena<C> {
     }
 
     fn unlink_large(&self, descriptor: &Descriptor) {
-        if descriptor.list.get().is_null() {
+        if descriptor.list().is_null() {
             return;
         }
         let _guard = self.middle.lock();
@@ -154,12 +154,12 @@ impl<C: Config> Arena<C> {
         unsafe {
             match previous.as_ref() {
                 Some(previous) => previous.next.set(next),
-                None => (*descriptor.list.get()).head.set(next),
+                None => (*descriptor.list()).head.set(next),
             }
             if let Some(next) = next.as_ref() {
                 next.previous.set(previous);
             }
         }
-        descriptor.list.set(ptr::null());
+        descriptor.set_list(ptr::null());
     }
 }

@@ -18,8 +18,8 @@ impl<C: Config> Arena<C> {
         self.with_pool(|pool| pool.tick());
     }
 
-    /// Gives back the pages of free spans that were freed at least `age_ticks` steps ago; returns
-    /// how many bytes. Addresses stay. Any thread.
+    /// Gives back the pages of free spans, and of free blocks in slabs of several granules, that were
+    /// freed at least `age_ticks` steps ago; returns how many bytes. Addresses stay. Any thread.
     pub fn purge(&self, age_ticks: u8) -> usize {
         if !C::Backend::CAPABILITIES.contains(Capabilities::PURGE) {
             return 0;
@@ -39,19 +39,22 @@ impl<C: Config> Arena<C> {
             if !done {
                 continue;
             }
+            // SAFETY: the run is committed; what it lies in goes on being used by whom it may.
+            unsafe { self.backend.expect_sparse(&region, range.clone()) };
             purged_bytes += range.len();
             self.counts.purges.fetch_add(1, Relaxed);
             self.counts.purged_bytes.fetch_add(range.len() as u64, Relaxed);
             let span = Span { granule: run.start, granules: run.end - run.start };
             self.record(EventKind::Purge, span);
         }
-        purged_bytes
+        purged_bytes + self.purge_offers(&region, age_ticks)
     }
 
     /// Whether free memory waits to be given back.
     pub fn has_dirt(&self) -> bool {
         let is_kept = |heap: &Heap<C>| heap.kept().0 > 0;
         self.with_pool(|pool| pool.has_dirt()).unwrap_or(false)
+            || self.has_offers()
             || self.heaps_so_far().iter().any(is_kept)
     }
 

@@ -98,8 +98,8 @@ impl<C: Config> Arena<C> {
         s.reserved_bytes = Level::new(bytes(open), 0);
         s.active_bytes = Level::new(active_bytes, bytes(middle.peak_active));
         s.cached_bytes = Level::new(bytes(cached) + kept_bytes, bytes(middle.peak_cached));
-        let committed = taken + pool.dirty_granules();
-        s.committed_bytes = Level::new(bytes(committed), bytes(middle.peak_committed));
+        let committed_bytes = middle.committed_bytes(pool, C::GRANULE_BYTES);
+        s.committed_bytes = Level::new(committed_bytes, middle.peak_committed_bytes);
         let inactive = active_bytes.saturating_sub(s.allocated_bytes.current);
         s.inactive_bytes = Level::new(inactive, 0);
         s.largest_free_bytes = bytes(pool.largest_free_granules());
@@ -115,7 +115,8 @@ impl<C: Config> Arena<C> {
         counts.peak_requested.store(0, Relaxed);
         self.raise_peaks();
         let mut middle = self.middle.lock();
-        (middle.peak_active, middle.peak_cached, middle.peak_committed) = (0, 0, 0);
+        (middle.peak_active, middle.peak_cached) = (0, 0);
+        middle.peak_committed_bytes = 0;
         drop(middle);
         self.with_pool(|_| ());
     }

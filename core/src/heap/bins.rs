@@ -20,8 +20,8 @@ pub(super) struct Bin {
     /// The free set of the current slab, lent by its descriptor; empty, and of no memory, if there
     /// is none.
     pub(super) free: Linked,
-    /// `ceil(2^32 / block_bytes)`, and the same again or, while frees don't look here first, zero.
-    /// Both are zero until a slab of one granule is current.
+    /// `ceil(2^32 / block_bytes)`, where blocks beyond the table count in KiB; and the same again or, while
+    /// frees don't look here first, zero. Both are zero while a slab is current that must count them.
     inverse: Cell<u32>,
     limit: Cell<u32>,
     pub(super) allocations: Counter,
@@ -44,9 +44,16 @@ impl Bin {
         }
     }
 
-    /// The bin's slabs are of one granule and have blocks of this size.
+    /// The current slab has blocks of this size, and may become empty without a word.
     pub(super) fn set_block_bytes(&self, block_bytes: usize) {
-        self.inverse.set(u32::MAX / block_bytes as u32 + 1);
+        let unit_bytes = if block_bytes > TABLE_BYTES { LARGER_STEP_BYTES } else { 1 };
+        self.inverse.set(u32::MAX / (block_bytes / unit_bytes) as u32 + 1);
+    }
+
+    /// The current slab must hear of every free.
+    pub(super) fn count_frees(&self) {
+        self.inverse.set(0);
+        self.limit.set(0);
     }
 
     /// Whether [`locate`](Self::locate) is to find anything.
@@ -63,6 +70,20 @@ impl Bin {
     pub(super) fn locate(&self, block: NonNull<u8>) -> Option<Located> {
         let offset_bytes = block.addr().get().wrapping_sub(self.free.base().addr());
         if (offset_bytes as u32).wrapping_mul(self.inverse.get()) >= self.limit.get()
+            || offset_bytes >= self.free.bound_bytes()
+        {
+            return None;
+        }
+        Some(Located { block: block.cast(), offset_bytes })
+    }
+
+    /// The same for blocks beyond the table, of slabs of any length.
+    #[inline(always)]
+    pub(super) fn locate_larger(&self, block: NonNull<u8>) -> Option<Located> {
+        let offset_bytes = block.addr().get().wrapping_sub(self.free.base().addr());
+        let steps = (offset_bytes / LARGER_STEP_BYTES) as u32;
+        if !offset_bytes.is_multiple_of(LARGER_STEP_BYTES)
+            || steps.wrapping_mul(self.inverse.get()) >= self.limit.get()
             || offset_bytes >= self.free.bound_bytes()
         {
             return None;

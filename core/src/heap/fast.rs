@@ -42,23 +42,30 @@ impl<C: Config> Heap<C> {
         unsafe { &*ptr::from_ref(self).cast::<u8>().add(start as usize).cast::<Bin>() }
     }
 
+    /// The bin of a layout that is beyond that table, but ordinary otherwise, and needs no span of its
+    /// own; `None` for every other.
+    #[inline(always)]
+    fn larger_bin(&self, bytes: usize, align: usize) -> Option<&Bin> {
+        // Where the largest is a power of two it is a block's size, so it bounds blocks, too.
+        if !const { Self::MAX_SLAB_BLOCK_BYTES.is_power_of_two() }
+            || bytes <= TABLE_BYTES
+            || bytes > Self::MAX_SLAB_BLOCK_BYTES
+            || align > HostClasses::QUANTUM_BYTES
+        {
+            return None;
+        }
+        let steps = bytes.div_ceil(LARGER_STEP_BYTES);
+        // SAFETY: as in `tabled_bin`.
+        Some(unsafe { self.bin_at(*LARGER_STARTS.get_unchecked(steps)) })
+    }
+
     /// The bin of a layout; `None` if it needs a span of its own.
     #[inline(always)]
     fn bin_for(&self, bytes: usize, align: usize) -> Option<&Bin> {
         if Self::is_ordinary(bytes, align) {
             return Some(self.tabled_bin(bytes));
         }
-        let is_larger = bytes > TABLE_BYTES && bytes <= Self::MAX_SLAB_BLOCK_BYTES;
-        // Where the largest is a power of two it is a block's size, so it bounds blocks, too.
-        if const { Self::MAX_SLAB_BLOCK_BYTES.is_power_of_two() }
-            && is_larger
-            && align <= HostClasses::QUANTUM_BYTES
-        {
-            let steps = bytes.div_ceil(LARGER_STEP_BYTES);
-            // SAFETY: as in `tabled_bin`.
-            return Some(unsafe { self.bin_at(*LARGER_STARTS.get_unchecked(steps)) });
-        }
-        Some(self.bin(Self::class_of(bytes, align)?))
+        self.larger_bin(bytes, align).or_else(|| Some(self.bin(Self::class_of(bytes, align)?)))
     }
 
     /// A block for `bytes` bytes at `align`, a power of two, if one of an ordinary size is at hand;
@@ -75,8 +82,16 @@ impl<C: Config> Heap<C> {
         Self::pop(self.tabled_bin(bytes), bytes)
     }
 
-    /// As [`alloc_fast`](Self::alloc_fast), which knows only sizes up to 8 KiB and ordinary
-    /// alignments, for all that slabs serve.
+    /// As [`alloc_fast`](Self::alloc_fast), for sizes beyond 8 KiB.
+    ///
+    /// # Safety
+    /// - Owner only.
+    #[inline(always)]
+    pub unsafe fn alloc_larger(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        Self::pop(self.larger_bin(bytes, align)?, bytes)
+    }
+
+    /// The same for all that slabs serve.
     ///
     /// # Safety
     /// - Owner only.
@@ -234,6 +249,25 @@ impl<C: Config> Heap<C> {
         true
     }
 
+    /// As [`free_fast`](Self::free_fast), for sizes beyond 8 KiB.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives `block` up.
+    #[inline(always)]
+    pub unsafe fn free_larger(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
+        let Some(bin) = self.larger_bin(bytes, align) else { return false };
+        let Some(located) = bin.locate_larger(block) else { return false };
+        // SAFETY: the block lies in the current slab.
+        if unsafe { bin.free.looks_free(located.block) } {
+            return false;
+        }
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        unsafe { bin.free.push(located) };
+        bin.frees.add(1);
+        bin.requested_bytes.add((bytes as u64).wrapping_neg());
+        true
+    }
+
     /// As [`free_own`](Self::free_own), for slabs of any length, alignment and owner.
     ///
     /// # Safety
@@ -267,7 +301,7 @@ impl<C: Config> Heap<C> {
                     return;
                 }
             }
-            if !self.free_otherwise(block, bytes, align) {
+            if !self.free_larger(block, bytes, align) && !self.free_otherwise(block, bytes, align) {
                 self.free_slow(block, Some((bytes, align)));
             }
         }

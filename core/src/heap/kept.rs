@@ -56,7 +56,7 @@ impl<C: Config> Heap<C> {
         if span_bytes > KEPT_BYTES || granules > 0xffff || self.is_dropped_whole() {
             return arena.put_large(descriptor);
         }
-        if !descriptor.list.get().is_null() {
+        if !descriptor.list().is_null() {
             return arena.put_large(descriptor);
         }
         let span = Span { granule: arena.granule_of(descriptor), granules };

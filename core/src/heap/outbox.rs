@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// How many slabs' blocks wait at once.
-const PARCELS: usize = 16;
+const PARCELS: usize = 32;
 /// What waits in one parcel, at most: so many blocks, or so many bytes if that is less.
 const PARCEL_BLOCKS: u32 = 32;
-const PARCEL_BYTES: usize = 16 * 1024;
+const PARCEL_BYTES: usize = 8 * 1024;
 
 /// Blocks of other owners that this one has freed and not sent yet: at most [`PARCELS`] times
 /// [`PARCEL_BYTES`], and none of a heap that is dropped whole. Sent when a parcel is full, when its place is needed, when the heap takes a
@@ -34,6 +34,8 @@ struct Parcel {
     first: Cell<Link>,
     last: Cell<NonNull<FreeBlock>>,
     count: Cell<u32>,
+    /// How many blocks it takes until it is sent.
+    room: Cell<u32>,
 }
 
 impl Outbox {
@@ -44,6 +46,7 @@ impl Outbox {
                 first: Cell::new(Link::END),
                 last: Cell::new(NonNull::dangling()),
                 count: Cell::new(0),
+                room: Cell::new(0),
             }
         }
         Self { parcels: [const { empty() }; PARCELS] }
@@ -57,6 +60,51 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives the block up.
     pub(super) unsafe fn free_remote(&self, arena: &Arena<C>, slab: &Descriptor, located: Located) {
         self.remote_frees.add(1);
+        let index = ptr::from_ref(slab).addr() / size_of::<Descriptor>() % PARCELS;
+        let parcel = &self.outbox.parcels[index];
+        // SAFETY: forwarded. While a parcel has blocks of a slab, the slab is in use and its owner the
+        // same.
+        unsafe {
+            if ptr::eq(parcel.slab.get(), slab) {
+                self.add_to_parcel(arena, slab, parcel, located);
+            } else {
+                self.start_parcel(arena, slab, parcel, located);
+            }
+        }
+    }
+
+    /// # Safety
+    /// - As for [`free_remote`](Self::free_remote); the parcel is one of the slab's.
+    #[inline(always)]
+    unsafe fn add_to_parcel(
+        &self,
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        parcel: &Parcel,
+        located: Located,
+    ) {
+        // SAFETY: I2: the caller gives the block up; it is in no other chain.
+        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.secret()) };
+        parcel.first.set(Link::to(located.offset_bytes));
+        let count = parcel.count.get() + 1;
+        parcel.count.set(count);
+        if count >= parcel.room.get() {
+            self.send(arena, parcel);
+        }
+    }
+
+    /// Sends what is in a parcel, and begins one for `slab`. Not inlined, as `send` is not.
+    ///
+    /// # Safety
+    /// - As for [`free_remote`](Self::free_remote).
+    #[inline(never)]
+    unsafe fn start_parcel(
+        &self,
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        parcel: &Parcel,
+        located: Located,
+    ) {
         let (owner, _) = owner_of::<C>(slab, slab.tag());
         // SAFETY: I3: heaps are immortal. What is read does not change while a block is live.
         let owner = unsafe { &*owner };
@@ -64,20 +112,13 @@ impl<C: Config> Heap<C> {
             // SAFETY: forwarded.
             return unsafe { Self::send_one(arena, owner, slab, located) };
         }
-        let parcel = &self.outbox.parcels[arena.granule_of(slab) as usize % PARCELS];
-        if !ptr::eq(parcel.slab.get(), slab) {
-            self.send(arena, parcel);
-            parcel.slab.set(slab);
-            parcel.last.set(located.block);
-        }
-        // SAFETY: I2: the caller gives the block up; it is in no other chain.
-        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.secret()) };
-        parcel.first.set(Link::to(located.offset_bytes));
-        let count = parcel.count.get() + 1;
-        parcel.count.set(count);
-        if count >= PARCEL_BLOCKS || count as usize * slab.block_bytes.get() >= PARCEL_BYTES {
-            self.send(arena, parcel);
-        }
+        self.send(arena, parcel);
+        parcel.slab.set(slab);
+        parcel.last.set(located.block);
+        let room = (PARCEL_BYTES / slab.block_bytes.get()) as u32;
+        parcel.room.set(room.min(PARCEL_BLOCKS));
+        // SAFETY: forwarded.
+        unsafe { self.add_to_parcel(arena, slab, parcel, located) };
     }
 
     /// Sends a block of a heap that is dropped whole: its slabs may be gone before a parcel is sent.
@@ -101,10 +142,25 @@ impl<C: Config> Heap<C> {
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
         let first = parcel.first.replace(Link::END);
         let count = parcel.count.replace(0);
-        let secret = slab.own.secret();
         // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
-        let unparked = unsafe { slab.remote.push_chain(first, parcel.last.get(), count, secret) };
-        if unparked {
+        unsafe { Self::send_chain(arena, slab, first.offset_bytes(), parcel.last.get(), count) };
+    }
+
+    /// Sends a chain of `count` blocks home to `slab`, from the one that lies `first_bytes` into it
+    /// to `last`. Any thread.
+    ///
+    /// # Safety
+    /// - The caller owns the chain, of blocks of the slab, and gives it up.
+    pub(crate) unsafe fn send_chain(
+        arena: &Arena<C>,
+        slab: &Descriptor,
+        first_bytes: usize,
+        last: NonNull<FreeBlock>,
+        count: u32,
+    ) {
+        let (first, secret) = (Link::to(first_bytes), slab.own.secret());
+        // SAFETY: forwarded.
+        if unsafe { slab.remote.push_chain(first, last, count, secret) } {
             let (heap, _) = owner_of::<C>(slab, slab.tag());
             // SAFETY: I3: heaps are immortal.
             unsafe { &*heap }.hand_back(arena, slab);

@@ -3,7 +3,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::Heap;
+use super::{Heap, bins::Bin};
 use crate::{
     arena::{Arena, Fresh, Held},
     backend::{Backend, Capabilities},
@@ -108,15 +108,33 @@ impl<C: Config> Heap<C> {
             self.settle_returned(arena);
             let next = match shelf.pop(Place::Open) {
                 Some(open) => {
-                    let reopened_with = open.capacity.get() - frees_to_reopen(open);
-                    let freed = reopened_with.saturating_sub(open.frees_left());
-                    self.first_look.note_elsewhere(freed);
+                    self.note_freed(open);
                     open
                 }
-                None => self.new_slab(arena, class)?,
+                None => match self.new_slab(arena, class) {
+                    Some(new) => new,
+                    None if self.came_home(arena, class) => continue,
+                    None => return None,
+                },
             };
-            self.make_current(next, class);
+            self.make_current(arena, next, class);
         }
+    }
+
+    /// Tells the first look how many blocks of a slab were freed while it was open.
+    fn note_freed(&self, open: &Descriptor) {
+        if open.granules.get() == 1 {
+            let reopened_with = open.capacity.get() - frees_to_reopen(open);
+            let freed = reopened_with.saturating_sub(open.frees_left());
+            self.first_look.note_elsewhere(freed);
+        }
+    }
+
+    /// Whether a slab of `class` is open that was not: where no span could be had, the purger had
+    /// taken its blocks out, and was waited for.
+    fn came_home(&self, arena: &Arena<C>, class: usize) -> bool {
+        self.settle_returned(arena);
+        !self.shelf(class).last_open().is_null()
     }
 
     /// Takes a block of `slab`, from wherever it has one.
@@ -131,9 +149,9 @@ impl<C: Config> Heap<C> {
             // a free block was written to.
             let offset_bytes = free.head().offset_bytes();
             if offset_bytes < slab.capacity.get() as usize * slab.block_bytes.get() {
-                self.report(FaultKind::Foreign, slab, offset_bytes);
+                Self::report(FaultKind::Foreign, slab, offset_bytes);
             } else {
-                self.report(FaultKind::UseAfterFree, slab, 0);
+                Self::report(FaultKind::UseAfterFree, slab, 0);
             }
             free.set_head(Link::END);
         }
@@ -150,25 +168,33 @@ impl<C: Config> Heap<C> {
 
     /// Reports a misuse that shows in `slab`, at `offset_bytes`.
     #[cold]
-    fn report(&self, kind: FaultKind, slab: &Descriptor, offset_bytes: usize) {
+    pub(super) fn report(kind: FaultKind, slab: &Descriptor, offset_bytes: usize) {
         let address = slab.own.base().addr() + offset_bytes;
         C::fault(&Fault::new(kind, address, slab.block_bytes.get()));
     }
 
-    fn make_current(&self, slab: &Descriptor, class: usize) {
+    fn make_current(&self, arena: &Arena<C>, slab: &Descriptor, class: usize) {
         let bin = self.bin(class);
+        arena.withdraw(slab);
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
         if slab.granules.get() == 1 {
-            bin.set_block_bytes(slab.block_bytes.get());
-            bin.set_first_look(self.first_look.is_on());
+            self.look_first(slab, bin);
+        } else {
+            bin.count_frees();
         }
         self.shelf(class).current.set(slab);
         self.watch_current(slab);
     }
 
+    /// Lets frees find the blocks of a current slab which may become empty without a word.
+    fn look_first(&self, slab: &Descriptor, bin: &Bin) {
+        bin.set_block_bytes(slab.block_bytes.get());
+        bin.set_first_look(self.first_look.is_on());
+    }
+
     /// Takes the free set of a slab out of its bin, which has no slab then.
-    fn leave_current(&self, slab: &Descriptor) {
+    pub(super) fn leave_current(&self, slab: &Descriptor) {
         slab.take_home();
         self.bin(slab.class()).free.take_over(&Linked::new());
         self.shelf(slab.class()).current.set(ptr::null());
@@ -207,14 +233,14 @@ impl<C: Config> Heap<C> {
     }
 
     /// Gives an empty slab, which is in no list, back to the arena.
-    fn release(&self, arena: &Arena<C>, slab: &Descriptor) {
+    pub(super) fn release(&self, arena: &Arena<C>, slab: &Descriptor) {
         self.release_retained(slab);
         let span = Span { granule: arena.granule_of(slab), granules: slab.granules.get() };
         arena.tag_span(span, tag::FREE);
         arena.put_span(span, Held::default());
     }
 
-    fn release_retained(&self, slab: &Descriptor) {
+    pub(super) fn release_retained(&self, slab: &Descriptor) {
         let kept_blocks = slab.retained_blocks.replace(0);
         let kept_bytes = usize::from(kept_blocks) * slab.block_bytes.get();
         self.retained_bytes.set(self.retained_bytes.get() - kept_bytes);
@@ -237,6 +263,9 @@ impl<C: Config> Heap<C> {
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
         let shelf = self.shelf(slab.class());
         shelf.remove(Place::Full, slab);
+        if self.offers(slab) {
+            return self.open_and_offer(arena, slab);
+        }
         let free = freed_since_full(slab) + slab.gather();
         let others = slab.carved.get() - free;
         if others == 0 {
@@ -255,16 +284,20 @@ impl<C: Config> Heap<C> {
     pub(super) fn on_told(&self, slab: &Descriptor) {
         let Some(arena) = self.arena() else { return };
         let place = slab.place.get();
-        match place {
-            Place::Full => self.first_look.note_elsewhere(frees_to_reopen(slab)),
-            Place::Open => self.first_look.note_elsewhere(slab.capacity.get()),
-            Place::Current => {}
+        // The first look is for slabs of one granule.
+        if slab.granules.get() == 1 {
+            match place {
+                Place::Full => self.first_look.note_elsewhere(frees_to_reopen(slab)),
+                Place::Open => self.first_look.note_elsewhere(slab.capacity.get()),
+                Place::Current => {}
+            }
+            self.judge_first_look(place == Place::Current);
         }
-        self.judge_first_look(place == Place::Current);
         match place {
             Place::Full if slab.remote.unpark() => self.reopen(arena, slab),
             // A remote free was first: the slab is on its way back, and settled when it arrives.
             Place::Full => slab.tell_after(NEVER),
+            Place::Open if self.offers(slab) => self.offer(arena, slab),
             Place::Open => {
                 self.shelf(slab.class()).remove(Place::Open, slab);
                 self.release(arena, slab);
@@ -285,81 +318,12 @@ impl<C: Config> Heap<C> {
         if kept_bytes <= RETAINED_BYTES {
             self.retained_bytes.set(kept_bytes);
             slab.retained_blocks.set(slab.carved.get() as u8);
+            self.look_first(slab, self.bin(slab.class()));
             self.watch_current(slab);
         } else {
             self.leave_current(slab);
             self.release(arena, slab);
         }
-    }
-
-    /// Gives back every slab without a live block, and settles what other threads freed.
-    ///
-    /// # Safety
-    /// - Owner only.
-    pub unsafe fn collect(&self) {
-        let Some(arena) = self.arena() else { return };
-        self.put_kept(arena);
-        self.send_all(arena);
-        self.settle_returned(arena);
-        for class in 0..HostClasses::COUNT {
-            let shelf = self.shelf(class);
-            if let Some(current) = shelf.current() {
-                current.gather();
-                if current.free().count() == current.carved.get() {
-                    self.leave_current(current);
-                    self.release(arena, current);
-                }
-            }
-            let last = shelf.last_open();
-            while let Some(slab) = shelf.pop(Place::Open) {
-                slab.gather();
-                if slab.free().count() == slab.carved.get() {
-                    self.release(arena, slab);
-                } else {
-                    shelf.push(Place::Open, slab);
-                }
-                if ptr::eq(slab, last) {
-                    break;
-                }
-            }
-        }
-        for class in 0..HostClasses::COUNT {
-            self.publish(arena, class);
-        }
-    }
-
-    /// Gives back every slab and every listed large block, live blocks and all.
-    ///
-    /// # Safety
-    /// - Owner only, and the heap was to be dropped whole. Nobody uses a block of it any more, nor is
-    ///   freeing one.
-    pub(crate) unsafe fn release_all(&self) {
-        let Some(arena) = self.arena() else { return };
-        self.send_all(arena);
-        self.settle_returned(arena);
-        for class in 0..HostClasses::COUNT {
-            let (bin, shelf) = (self.bin(class), self.shelf(class));
-            let mut live = 0;
-            let mut next = shelf.current();
-            if let Some(current) = next {
-                self.leave_current(current);
-            }
-            while let Some(slab) =
-                next.take().or_else(|| shelf.pop(Place::Open)).or_else(|| shelf.pop(Place::Full))
-            {
-                live += u64::from(slab.count_live());
-                if slab.place.get() == Place::Full {
-                    let _was_parked = slab.remote.unpark();
-                }
-                let _dropped = slab.remote.drain();
-                self.release(arena, slab);
-            }
-            bin.frees.add(live);
-            // The holders' requests are gone with their blocks.
-            bin.requested_bytes.set(0);
-            self.publish(arena, class);
-        }
-        self.release_large(arena);
     }
 
     /// Tells the arena how this bin's sums have changed.
