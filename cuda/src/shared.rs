@@ -31,6 +31,10 @@ pub(crate) type OomCallback = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 
 /// See the module.
+///
+/// Every thread reads it at every turn. It keeps to cache lines of its own, so that what somebody else
+/// writes never lies beside it.
+#[repr(align(128))]
 pub(crate) struct Shared<D: Driver> {
     pub(crate) driver: Guarded<D>,
     pub(crate) options: Options,
@@ -39,7 +43,7 @@ pub(crate) struct Shared<D: Driver> {
     pub(crate) owner: u32,
     heaps: Box<[OnceLock<Heap>; MAX_HEAPS]>,
     /// Which heap was asked for last, by a hash of what is asked.
-    hints: Box<[AtomicU8; 256]>,
+    hints: [AtomicU8; 256],
     /// How many of `heaps` are set. Written under the pool's lock, after the heap itself.
     heap_count: AtomicUsize,
     pool: Mutex<Pool<D>>,
@@ -66,7 +70,7 @@ impl<D: Driver> Shared<D> {
             device_bytes,
             owner: NEXT_OWNER.fetch_add(1, Ordering::Relaxed),
             heaps: Box::new([const { OnceLock::new() }; MAX_HEAPS]),
-            hints: Box::new([const { AtomicU8::new(0) }; 256]),
+            hints: [const { AtomicU8::new(0) }; 256],
             heap_count: AtomicUsize::new(0),
             pool: Mutex::new(Pool::new(limit_bytes, options.cache_bytes)),
             streams: Streams::new(),
