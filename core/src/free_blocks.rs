@@ -153,8 +153,9 @@ const _: () = assert!(size_of::<FreeBlock>() == 8 && align_of::<FreeBlock>() == 
 #[derive(Debug)]
 #[repr(C)]
 pub struct Linked {
-    /// The link to the first block, mixed like all links: a push and a pop move it as it is.
-    head: Cell<u64>,
+    /// The address of the first block, or where a broken link leads. Neither an offset nor mixed, since
+    /// an allocation that follows a free waits for it: each step between the two would count.
+    head: Cell<*mut u8>,
     /// Blocks lie below this offset. One comparison with it finds the end of the chain, a link
     /// that was overwritten, and a slab that is none.
     bound: Cell<u64>,
@@ -166,7 +167,7 @@ impl Linked {
     /// No blocks, nowhere.
     pub const fn new() -> Self {
         Self {
-            head: Cell::new(Link::END.0),
+            head: Cell::new(core::ptr::without_provenance_mut(Link::END.offset_bytes())),
             bound: Cell::new(0),
             base: Cell::new(core::ptr::null_mut()),
             secret: Cell::new(0),
@@ -216,12 +217,12 @@ impl Linked {
     /// The first free block.
     #[inline(always)]
     pub(crate) fn head(&self) -> Link {
-        Link(self.head.get() ^ self.secret.get())
+        Link(self.head.get().addr().wrapping_sub(self.base.get().addr()) as u64)
     }
 
     /// Replaces the whole set.
     pub(crate) fn set_head(&self, head: Link) {
-        self.head.set(head.0 ^ self.secret.get());
+        self.head.set(self.base.get().wrapping_add(head.offset_bytes()));
     }
 
     /// Whether `link` leads to a block.
@@ -277,20 +278,21 @@ unsafe impl FreeBlocks for Linked {
         if !self.leads(link) {
             return None;
         }
-        let located = self.locate(link.offset_bytes());
+        // SAFETY: the head leads to a block, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(self.head.get()) }.cast::<FreeBlock>();
         // SAFETY: I2: a block in the set belongs to the owner.
         unsafe {
-            self.head.set(located.block.as_ref().word());
-            located.block.as_ref().wipe();
+            self.set_head(block.as_ref().next(self.secret()));
+            block.as_ref().wipe();
         }
-        Some(located)
+        Some(Located { block, offset_bytes: link.offset_bytes() })
     }
 
     #[inline(always)]
-    unsafe fn push(&self, Located { block, offset_bytes }: Located) {
+    unsafe fn push(&self, Located { block, .. }: Located) {
         // SAFETY: I2: the caller gives the block up.
-        unsafe { block.as_ref().set_word(self.head.get()) };
-        self.head.set(Link::to(offset_bytes).0 ^ self.secret());
+        unsafe { block.as_ref().set_next(self.head(), self.secret()) };
+        self.head.set(block.as_ptr().cast());
     }
 
     fn count(&self) -> u32 {

@@ -23,7 +23,7 @@ use core::{
 
 pub use self::fast::Missed;
 use self::{
-    bins::{BINS_START, Bin, Shelf, TABLE_BYTES, bin_start},
+    bins::{BINS_START, Bin, Bins, Shelf, TABLE_BYTES, bin_start},
     first_look::FirstLook,
     kept::Kept,
     outbox::Outbox,
@@ -66,18 +66,14 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether the heap is for dropping whole; then its large blocks are on the list.
     dropped_whole: Cell<bool>,
-    bins: Bins,
     shelves: [Shelf; HostClasses::COUNT],
+    bins: Bins,
     first_look: FirstLook,
     kept: Kept,
     outbox: Outbox,
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
     returned: Apart<RemoteList>,
 }
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct Bins([Bin; HostClasses::COUNT]);
 
 #[derive(Debug)]
 #[repr(align(128))]
@@ -144,8 +140,8 @@ impl<C: Config> Heap<C> {
             first_look: FirstLook::new(),
             kept: Kept::new(),
             dropped_whole: Cell::new(false),
-            bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
             shelves: [const { Shelf::new() }; HostClasses::COUNT],
+            bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
             outbox: Outbox::new(),
             returned: Apart(RemoteList::new()),
         }

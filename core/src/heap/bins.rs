@@ -32,6 +32,11 @@ pub(super) struct Bin {
 
 const _: () = assert!(size_of::<Bin>() == 64);
 
+/// All bins of a heap, by class.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Bins(pub(super) [Bin; HostClasses::COUNT]);
+
 impl Bin {
     pub(super) const fn new() -> Self {
         Self {
@@ -178,10 +183,11 @@ pub(super) const TABLE_BYTES: usize = 8192;
 /// What the sizes of larger blocks are multiples of, bytes.
 pub(super) const LARGER_STEP_BYTES: usize = TABLE_BYTES / 8;
 
-/// How far into a heap the bins start, bytes: blocks in use often start where a page does, and a load
-/// of a bin from the same place in its page would wait for what was written to the block (the
-/// processor compares the low twelve bits of addresses first).
-pub(super) const BINS_START: usize = 128;
+/// How far into a heap the bins start, bytes: behind the shelves, in the middle of a page. A block that
+/// starts where its bin lies in a page delays the next load from the bin, as the processor compares
+/// the low twelve bits of addresses first; and blocks in use often start in the first part of a page.
+pub(super) const BINS_START: usize =
+    (128 + size_of::<[Shelf; HostClasses::COUNT]>()).next_multiple_of(align_of::<Bins>());
 
 /// How far into a heap the bin of a class is, bytes.
 pub(super) const fn bin_start(class: usize) -> usize {
