@@ -19,18 +19,19 @@ impl UnwindContextStorage<usize> for Storage {
     type Stack = [UnwindTableRow<usize, Self>; 3];
 }
 
-/// The numbers of registers in DWARF.
+/// The numbers of registers in DWARF: of the stack pointer, the frame pointer, and the return
+/// address.
 #[cfg(target_arch = "x86_64")]
 mod number {
     pub(super) const SP: u16 = 7;
     pub(super) const FP: u16 = 6;
-    pub(super) const PC: u16 = 16;
+    pub(super) const RETURN: u16 = 16;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub(super) const SP: u16 = 31;
     pub(super) const FP: u16 = 29;
-    pub(super) const PC: u16 = 32;
+    pub(super) const RETURN: u16 = 30;
 }
 
 /// What an offset counts from.
@@ -149,7 +150,7 @@ impl Rule {
             None | Some(RegisterRule::SameValue) => Some(Term::NOWHERE),
             Some(_) => None,
         };
-        let pc = place(number::PC)?;
+        let pc = place(number::RETURN)?;
         // A frame pointer that the caller does not get back is none for it.
         let fp = place(number::FP).unwrap_or(Term::NOWHERE);
         if cfa.base == Base::None || pc.base == Base::None || pc.indirect || fp.indirect {
@@ -241,7 +242,10 @@ fn evaluate(
     let mut stack = Terms::default();
     while let Some(operation) = operations.next().ok()? {
         let term = match operation {
-            Operation::RegisterOffset { register: Register(number::PC), offset, .. } => {
+            // On x86 the return address and the instruction pointer share a number.
+            Operation::RegisterOffset { register, offset, .. }
+                if cfg!(target_arch = "x86_64") && register.0 == number::RETURN =>
+            {
                 Term::constant((address as i64).checked_add(offset)?)
             }
             Operation::RegisterOffset { register, offset, .. } => Term::of(register, offset)?,
@@ -250,7 +254,9 @@ fn evaluate(
             Operation::PlusConstant { value } => {
                 stack.pop()?.plus(Term::constant(value.try_into().ok()?))?
             }
-            Operation::Deref { size, space: false, .. } if usize::from(size) == size_of::<usize>() => {
+            Operation::Deref { size, space: false, .. }
+                if usize::from(size) == size_of::<usize>() =>
+            {
                 let term = stack.pop()?;
                 if term.indirect || term.base == Base::None {
                     return None;

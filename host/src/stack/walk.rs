@@ -37,20 +37,19 @@ impl Walk {
     /// `None` where there is no caller, or none that can be told.
     #[inline(always)]
     pub(super) fn step(&mut self) -> Option<usize> {
-        let (place, pc, back);
-        if self.rule.is_known() {
-            back = usize::from(!self.rule.is_interrupted());
-            (place, pc) = self.follow_rule()?;
-        } else if self.rule.is_end() {
+        let rule = self.rule;
+        let (place, pc) = if rule.is_known() {
+            self.follow_rule()?
+        } else if rule.is_end() {
             return None;
         } else {
-            back = 1;
-            (place, pc) = self.follow_frame_pointer()?;
-        }
-        let by_frame_pointer = !self.rule.is_known();
-        self.at = pc.checked_sub(back)?;
+            self.follow_frame_pointer()?
+        };
+        self.at = pc.checked_sub(usize::from(!rule.is_interrupted()))?;
         self.rule = self.modules.rule(self.at);
-        let is_plausible = self.rule.is_after_call() || !by_frame_pointer && self.modules.is_inside();
+        // A frame pointer may have been anything, but a signal comes anywhere.
+        let is_plausible = self.rule.is_after_call()
+            || rule.is_known() && (self.modules.is_inside() || rule.is_interrupted());
         is_plausible.then_some(place)
     }
 
@@ -64,7 +63,7 @@ impl Walk {
         }
         let (base, offset) = rule.pc();
         let place = self.value(base, cfa).wrapping_add_signed(offset);
-        let pc = self.window.read(place)?;
+        let pc = without_signature(self.window.read(place)?);
         let (base, offset) = rule.fp();
         if base != Base::None {
             let place = self.value(base, cfa).wrapping_add_signed(offset);

@@ -22,7 +22,11 @@ fn fastest_ns(mut f: impl FnMut()) -> f64 {
 
 #[inline(never)]
 fn at_depth(depth: usize, f: &mut dyn FnMut()) {
-    if depth == 0 { f() } else { at_depth(black_box(depth - 1), f) }
+    if depth == 0 {
+        f()
+    } else {
+        at_depth(black_box(depth - 1), f)
+    }
     black_box(depth);
 }
 
@@ -41,8 +45,8 @@ fn nanoseconds_of_a_capture() {
     }
     at_depth(20, &mut || {
         let count = Frames::of_system().get().len();
-        let system = fastest_ns(|| drop(black_box(Frames::of_system())));
-        let ours = fastest_ns(|| drop(black_box(Frames::of_ours(64, 0))));
+        let system = fastest_ns(|| _ = black_box(Frames::of_system()));
+        let ours = fastest_ns(|| _ = black_box(Frames::of_ours(64, 0)));
         println!("all {count} frames: {ours:.0} ns, the system's unwinder {system:.0} ns");
     });
 }

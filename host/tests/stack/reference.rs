@@ -66,6 +66,7 @@ impl Frames {
 
 /// Captures both ways and returns how many frames there are, at most `frames`; or what differs.
 #[inline(never)]
+#[expect(clippy::result_large_err, reason = "a signal handler has no heap to put it on")]
 pub(crate) fn compare(frames: usize) -> Result<usize, (Frames, Frames)> {
     let ours = Frames::of_ours(frames, stack::here());
     let system = Frames::of_system();

@@ -98,6 +98,38 @@ fn any_frame_pointer() {
     unsafe { libc::munmap(pages.cast(), PAGE_BYTES) };
 }
 
+/// Code that was made at run time, with frame pointers, between code that has tables.
+#[test]
+fn code_made_at_run_time() {
+    const CODE: [u8; 14] = [
+        0x55, 0x48, 0x89, 0xe5, // push rbp; mov rbp, rsp
+        0x48, 0x89, 0xf8, // mov rax, rdi
+        0x48, 0x89, 0xf7, // mov rdi, rsi
+        0xff, 0xd0, // call rax
+        0x5d, 0xc3, // pop rbp; ret
+    ];
+    type Made = extern "C" fn(Callback, *mut c_void);
+    let pages = map(PAGE_BYTES);
+    // SAFETY: the code is of the function's type, and in memory that may be run.
+    let made = unsafe {
+        pages.copy_from_nonoverlapping(CODE.as_ptr(), CODE.len());
+        let access = libc::PROT_READ | libc::PROT_EXEC;
+        assert_eq!(libc::mprotect(pages.cast(), PAGE_BYTES, access), 0);
+        std::mem::transmute::<*mut u8, Made>(pages)
+    };
+    let [mut inside, mut outside] = [const { Vec::<usize>::new() }; 2];
+    for _ in 0..2 {
+        made(keep, (&raw mut inside).cast());
+        keep((&raw mut outside).cast());
+        // The first is in the code; the next one's calls of the two differ.
+        assert_eq!(inside[0], pages.addr() + 12);
+        assert_eq!(inside[2..], outside[1..]);
+        assert!(inside.len() > 5);
+    }
+    // SAFETY: unmaps what was mapped.
+    unsafe { libc::munmap(pages.cast(), PAGE_BYTES) };
+}
+
 /// A child of a fork that a thread made runs on that thread's stack.
 #[test]
 fn a_child_of_a_fork() {
