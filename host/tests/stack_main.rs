@@ -1,11 +1,9 @@
 //! Captured call stacks of the first thread, beside those of the system's unwinder.
 
-#[cfg(target_arch = "x86_64")]
 #[expect(dead_code, reason = "part of what the other test shares is not for here")]
 #[path = "stack/reference.rs"]
 mod reference;
 
-#[cfg(target_arch = "x86_64")]
 fn main() {
     #[inline(never)]
     fn nested(depth: usize) -> usize {
@@ -22,6 +20,3 @@ fn main() {
     }
     println!("ok: {count} frames from `main` up");
 }
-
-#[cfg(not(target_arch = "x86_64"))]
-fn main() {}

@@ -82,7 +82,11 @@ impl Module {
         // SAFETY: the section is in the module, which is loaded: one of its functions is running.
         let section =
             unsafe { slice::from_raw_parts(section_start as *const u8, end - section_start) };
-        let section = Section::new(section, NativeEndian);
+        let mut section = Section::new(section, NativeEndian);
+        if cfg!(target_arch = "aarch64") {
+            // For the instruction that says that return addresses are signed.
+            section.set_vendor(gimli::Vendor::AArch64);
+        }
         let bases = BaseAddresses::default().set_eh_frame(section_start as u64);
         let offset = EhFrameOffset(description - section_start);
         let description = section.fde_from_offset(&bases, offset, Section::cie_from_offset).ok()?;

@@ -143,9 +143,7 @@ impl Rule {
             CfaRule::Expression(expression) => evaluate(expression, section, address)?,
         };
         let place = |register| match row.register(Register(register)) {
-            Some(RegisterRule::Offset(offset)) => {
-                Some(Term { base: Base::Cfa, offset, indirect: false })
-            }
+            Some(RegisterRule::Offset(offset)) => Term::saved(cfa, offset),
             Some(RegisterRule::Expression(expression)) => evaluate(expression, section, address),
             None | Some(RegisterRule::SameValue) => Some(Term::NOWHERE),
             Some(_) => None,
@@ -201,6 +199,13 @@ impl Term {
             _ => return None,
         };
         Some(Self { base, offset, indirect: false })
+    }
+
+    /// What is saved at an offset from the canonical frame address: near that, or at the other end
+    /// of a large frame.
+    fn saved(cfa: Self, offset: i64) -> Option<Self> {
+        let near = Self { base: Base::Cfa, offset, indirect: false };
+        if near.words().is_some() { Some(near) } else { cfa.plus(Self::constant(offset)) }
     }
 
     /// The offset as a number of words in eight bits.

@@ -9,6 +9,10 @@ use super::{
     window::Window,
 };
 
+/// Frame pointers lead to the lower end of a frame: they don't tell the caller's stack pointer, so
+/// there is no way back from them to rules.
+const FRAME_POINTERS_ARE_LOW: bool = cfg!(target_arch = "aarch64");
+
 /// A frame on the way out.
 pub(super) struct Walk {
     /// Inside of the instruction that the frame is at: one less than a return address.
@@ -47,6 +51,9 @@ impl Walk {
         };
         self.at = pc.checked_sub(usize::from(!rule.is_interrupted()))?;
         self.rule = self.modules.rule(self.at);
+        if FRAME_POINTERS_ARE_LOW && !rule.is_known() && self.rule.is_known() {
+            self.rule = Rule::FRAME_POINTER.with_after_call(self.rule.is_after_call());
+        }
         // A frame pointer may have been anything, but a signal comes anywhere.
         let is_plausible = self.rule.is_after_call()
             || rule.is_known() && (self.modules.is_inside() || rule.is_interrupted());

@@ -20,7 +20,7 @@ impl Library {
     pub(crate) fn compile(folder: &Path, options: &[&str]) -> Self {
         let target = folder.join("libcompiled.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stack/compiled.c");
-        let mut command = Command::new("cc");
+        let mut command = Command::new(std::env::var("CC").as_deref().unwrap_or("cc"));
         command.args(options).args(["-shared", "-fPIC", "-o"]).arg(&target).arg(source);
         assert!(command.status().expect("a C compiler is installed").success());
         let target = CString::new(target.to_str().unwrap()).unwrap();
@@ -66,16 +66,20 @@ extern "C" fn check(counts: *mut c_void) {
 
 #[test]
 fn optimized_and_not() {
-    let options: [&[&str]; 8] = [
+    let mut options: Vec<&[&str]> = vec![
         &["-O2"],
         &["-O2", "-fno-omit-frame-pointer"],
-        &["-O3", "-mavx2", "-fomit-frame-pointer"],
-        &["-Os", "-fcf-protection=full"],
         &["-O0"],
         &["-O1", "-fstack-protector-all", "-fstack-clash-protection"],
-        &["-O2", "-mno-accumulate-outgoing-args", "-mpush-args"],
-        &["-O2", "-Wl,-z,lazy", "-mcmodel=large"],
     ];
+    if cfg!(target_arch = "x86_64") {
+        options.push(&["-O3", "-mavx2", "-fomit-frame-pointer"]);
+        options.push(&["-Os", "-fcf-protection=full"]);
+        options.push(&["-O2", "-mno-accumulate-outgoing-args", "-mpush-args"]);
+        options.push(&["-O2", "-Wl,-z,lazy", "-mcmodel=large"]);
+    } else {
+        options.push(&["-O2", "-mbranch-protection=standard"]);
+    }
     for options in options {
         let folder = tempfile::tempdir().unwrap();
         let library = Library::compile(folder.path(), options);

@@ -1,9 +1,11 @@
 //! Captured call stacks, beside those of the system's unwinder.
-#![cfg(target_arch = "x86_64")]
 
 mod compiled;
 mod cost;
+#[cfg(target_arch = "x86_64")]
+mod made;
 mod reference;
+#[cfg(target_arch = "x86_64")]
 mod signals;
 mod strange;
 

@@ -26,13 +26,6 @@ impl Frames {
         &self.addresses[..self.count]
     }
 
-    /// Whether a part of the others starts with these.
-    pub(crate) fn starts(&self, others: &Self) -> bool {
-        let first = |start: &[usize]| start.first() == self.get().first();
-        let mut tails = (0..others.count).map(|start| &others.get()[start..]);
-        tails.find(|tail| first(tail)).is_some_and(|tail| tail.starts_with(self.get()))
-    }
-
     /// By the system.
     #[inline(never)]
     pub(crate) fn of_system() -> Self {
