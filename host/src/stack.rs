@@ -24,6 +24,12 @@ pub const TABLE_BYTES: usize = size_of_val(&cache::RULES);
 /// How many frames are passed over in search of the first one that is wanted.
 const MAX_SKIPPED: usize = 64;
 
+/// Lets [`capture`] find the tables of libraries, besides those of the module that this code is in.
+/// To be called once, and not from a signal handler.
+pub fn prepare() {
+    machine::look_for_find_object();
+}
+
 /// The stack pointer where this is called, for [`capture`].
 #[inline(always)]
 pub fn here() -> usize {

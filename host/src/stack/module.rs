@@ -1,6 +1,6 @@
 //! Programs and libraries in memory, and what they say about their frames.
 
-use core::slice;
+use core::{ops::Range, slice};
 
 use gimli::{BaseAddresses, EhFrameOffset, NativeEndian, UnwindContext, UnwindSection};
 
@@ -42,21 +42,47 @@ impl Module {
 
     /// The module that an address is in.
     pub(super) fn of(address: usize) -> Option<Self> {
+        let Some(find) = machine::find_object() else {
+            return Self::own().filter(|module| module.contains(address));
+        };
         let mut found = machine::Object::default();
         // SAFETY: reads no memory but the dynamic linker's, writes `found`.
-        let is_found =
-            unsafe { machine::find_object()?(address as *const libc::c_void, &mut found) == 0 };
-        let bytes = found.map_end.wrapping_sub(found.map_start);
-        is_found.then_some(())?;
-        let mut module =
-            Self { start: found.map_start, bytes, header: found.eh_frame_hdr, salt: 0 };
-        let mut salt = mix(module.start as u64, bytes as u64);
-        salt = mix(salt, module.header as u64);
-        if let Some(header) = module.header() {
-            salt = mix(salt, u64::from(header.entries) << 32 | u64::from(header.frames as u32));
+        let is_found = unsafe { find(address as *const libc::c_void, &mut found) == 0 };
+        is_found.then(|| Self::new(found.map_start..found.map_end, found.eh_frame_hdr))
+    }
+
+    /// The module that this code is in, which is all there is of a program without libraries.
+    fn own() -> Option<Self> {
+        let image = machine::image()?;
+        let start = (&raw const *image).addr();
+        let (mut end, mut header) = (start, 0);
+        // SAFETY: the linker put the program headers where the head says.
+        let parts = unsafe {
+            let parts = (&raw const *image).byte_add(image.e_phoff as usize);
+            slice::from_raw_parts(parts.cast::<libc::Elf64_Phdr>(), image.e_phnum.into())
+        };
+        let is_loaded = |part: &&libc::Elf64_Phdr| part.p_type == libc::PT_LOAD;
+        let first = parts.iter().find(is_loaded)?.p_vaddr as usize;
+        for part in parts {
+            let part_start = start.wrapping_add(part.p_vaddr as usize).wrapping_sub(first);
+            match part.p_type {
+                libc::PT_LOAD => end = end.max(part_start.wrapping_add(part.p_memsz as usize)),
+                libc::PT_GNU_EH_FRAME => header = part_start,
+                _ => (),
+            }
         }
-        module.salt = salt;
-        Some(module)
+        Some(Self::new(start..end, header))
+    }
+
+    fn new(addresses: Range<usize>, header: usize) -> Self {
+        let Range { start, end } = addresses;
+        let mut module = Self { start, bytes: end.saturating_sub(start), header, salt: 0 };
+        let tables = module
+            .header()
+            .map_or(0, |header| u64::from(header.entries) << 32 | u64::from(header.frames as u32));
+        let parts = [start as u64, module.bytes as u64, header as u64, tables];
+        module.salt = parts.into_iter().fold(0, mix);
+        module
     }
 
     /// Whether an address is in it.

@@ -60,6 +60,7 @@ fn inner(above: usize, depth: usize) -> Vec<usize> {
     if depth > 0 {
         return black_box(inner(above, depth - 1));
     }
+    stack::prepare();
     let mut frames = [0; 64];
     let count = stack::capture(&mut frames, above);
     frames[..count].to_vec()

@@ -51,6 +51,7 @@ impl Frames {
     /// By ours, from the caller of the function with `above` on.
     #[inline(never)]
     pub(crate) fn of_ours(count: usize, above: usize) -> Self {
+        stack::prepare();
         let mut frames = Self { addresses: [0; 256], count: 0 };
         frames.count = stack::capture(&mut frames.addresses[..count], above);
         frames

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use genesis_mem_host::stack;
+
 use crate::{
     compiled::Library,
     reference::{Frames, compare},
@@ -49,6 +51,7 @@ extern "C" fn handler(_: c_int) {
 }
 
 fn set_handler(signal: c_int, flags: c_int) {
+    stack::prepare();
     // SAFETY: the handler allocates nothing, as long as all is well.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

@@ -1,6 +1,14 @@
 //! Stacks that are not the thread's own.
 
-use std::{ffi::c_int, hint::black_box, ptr};
+use std::{
+    ffi::c_int,
+    hint::black_box,
+    ptr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use crate::reference::both;
 
@@ -21,41 +29,50 @@ pub(crate) fn map(bytes: usize) -> *mut u8 {
     }
 }
 
-static mut COUNTS: [usize; 2] = [0; 2];
+/// What the coroutine runs.
+static mut TASK: fn() = || ();
 
-#[inline(never)]
-fn count() -> usize {
-    both(256)
+extern "C" fn run_task() {
+    // SAFETY: nobody changes it meanwhile.
+    unsafe { TASK() };
 }
 
-extern "C" fn on_coroutine() {
-    #[inline(never)]
-    fn nested(depth: usize) -> usize {
-        black_box(if depth == 0 { count() } else { nested(depth - 1) })
+/// Runs `task` on a stack of its own.
+pub(crate) fn on_a_coroutine(task: fn()) {
+    const BYTES: usize = 1 << 18;
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
+    let pages = map(BYTES);
+    // SAFETY: the coroutine runs on memory of its own, to its end, while this waits.
+    unsafe {
+        TASK = task;
+        let mut main: libc::ucontext_t = std::mem::zeroed();
+        let mut other: libc::ucontext_t = std::mem::zeroed();
+        assert_eq!(libc::getcontext(&mut other), 0);
+        other.uc_stack.ss_sp = pages.cast();
+        other.uc_stack.ss_size = BYTES;
+        other.uc_link = &mut main;
+        libc::makecontext(&mut other, run_task, 0);
+        assert_eq!(libc::swapcontext(&mut main, &other), 0);
+        assert_eq!(libc::munmap(pages.cast(), BYTES), 0);
     }
-    // SAFETY: read only when this is over.
-    unsafe { COUNTS = [nested(10), nested(60)] };
 }
 
 #[test]
 fn a_coroutine() {
-    const BYTES: usize = 1 << 18;
+    static COUNTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+    #[inline(never)]
+    fn nested(depth: usize) -> usize {
+        black_box(if depth == 0 { both(256) } else { nested(depth - 1) })
+    }
     for _ in 0..3 {
-        let pages = map(BYTES);
-        // SAFETY: the coroutine runs on memory of its own, to its end, while this waits.
-        unsafe {
-            let mut main: libc::ucontext_t = std::mem::zeroed();
-            let mut other: libc::ucontext_t = std::mem::zeroed();
-            assert_eq!(libc::getcontext(&mut other), 0);
-            other.uc_stack.ss_sp = pages.cast();
-            other.uc_stack.ss_size = BYTES;
-            other.uc_link = &mut main;
-            libc::makecontext(&mut other, on_coroutine, 0);
-            assert_eq!(libc::swapcontext(&mut main, &other), 0);
-            assert_eq!(libc::munmap(pages.cast(), BYTES), 0);
-            assert_eq!(COUNTS[1], COUNTS[0] + 50);
-            assert!(COUNTS[0] >= 11);
-        }
+        on_a_coroutine(|| {
+            COUNTS[0].store(nested(10), Relaxed);
+            COUNTS[1].store(nested(60), Relaxed);
+        });
+        let [few, many] = COUNTS.each_ref().map(|count| count.swap(0, Relaxed));
+        assert!(few >= 11);
+        assert_eq!(many, few + 50);
     }
 }
 
@@ -67,7 +84,7 @@ fn a_child_of_a_fork() {
         unsafe {
             let child = libc::fork();
             if child == 0 {
-                libc::_exit(c_int::from(count() <= 5));
+                libc::_exit(c_int::from(both(256) <= 5));
             }
             let mut status = -1;
             assert_eq!(libc::waitpid(child, &mut status, 0), child);
