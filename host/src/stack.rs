@@ -10,6 +10,7 @@
 //! any stack. Rules are worked out once per instruction, and kept.
 
 mod cache;
+mod image;
 mod machine;
 mod module;
 mod rule;

@@ -104,11 +104,9 @@ pub(super) struct Object {
     pub(super) reserved: [u64; 7],
 }
 
-/// The head of the file that this is in, in memory, if the linker put it there.
-pub(super) fn image() -> Option<&'static libc::Elf64_Ehdr> {
-    let place = weak_symbol!("__ehdr_start") as *const libc::Elf64_Ehdr;
-    // SAFETY: the linker defines the symbol, if at all, as what it is named for.
-    unsafe { place.as_ref() }
+/// Where the module that this is in starts; zero where the linker does not tell.
+pub(super) fn image_start() -> usize {
+    weak_symbol!("__ehdr_start")
 }
 
 /// Where the stack of the first thread began, if the C library tells.

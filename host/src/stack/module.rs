@@ -5,6 +5,7 @@ use core::{ops::Range, slice};
 use gimli::{BaseAddresses, EhFrameOffset, NativeEndian, UnwindContext, UnwindSection};
 
 use super::{
+    image::Image,
     machine,
     rule::{Rule, Section, Storage},
 };
@@ -53,25 +54,9 @@ impl Module {
 
     /// The module that this code is in, which is all there is of a program without libraries.
     fn own() -> Option<Self> {
-        let image = machine::image()?;
-        let start = (&raw const *image).addr();
-        let (mut end, mut header) = (start, 0);
-        // SAFETY: the linker put the program headers where the head says.
-        let parts = unsafe {
-            let parts = (&raw const *image).byte_add(image.e_phoff as usize);
-            slice::from_raw_parts(parts.cast::<libc::Elf64_Phdr>(), image.e_phnum.into())
-        };
-        let is_loaded = |part: &&libc::Elf64_Phdr| part.p_type == libc::PT_LOAD;
-        let first = parts.iter().find(is_loaded)?.p_vaddr as usize;
-        for part in parts {
-            let part_start = start.wrapping_add(part.p_vaddr as usize).wrapping_sub(first);
-            match part.p_type {
-                libc::PT_LOAD => end = end.max(part_start.wrapping_add(part.p_memsz as usize)),
-                libc::PT_GNU_EH_FRAME => header = part_start,
-                _ => (),
-            }
-        }
-        Some(Self::new(start..end, header))
+        // SAFETY: this module stays as long as its code runs.
+        let image = unsafe { Image::at(machine::image_start())? };
+        Some(Self::new(image.addresses(), image.tables().unwrap_or(0)))
     }
 
     fn new(addresses: Range<usize>, header: usize) -> Self {
@@ -80,7 +65,10 @@ impl Module {
         let tables = module
             .header()
             .map_or(0, |header| u64::from(header.entries) << 32 | u64::from(header.frames as u32));
-        let parts = [start as u64, module.bytes as u64, header as u64, tables];
+        // SAFETY: the module is loaded: one of its functions is running.
+        let image = unsafe { Image::at(start) };
+        let build = image.and_then(Image::build_id).unwrap_or(0);
+        let parts = [start as u64, module.bytes as u64, header as u64, tables, build];
         module.salt = parts.into_iter().fold(0, mix);
         module
     }
