@@ -147,16 +147,32 @@ fn mix(hash: u64, value: u64) -> u64 {
     (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
-/// Whether the instruction before `address` is a call, as it is before each return address.
-pub(super) fn follows_call(address: usize) -> bool {
-    const BYTES: usize = 8;
-    let Some(start) = address.checked_sub(BYTES) else { return false };
-    if !machine::is_readable(start) {
-        return false;
+/// The eight bytes from `address`, if they can be read.
+fn code(address: usize) -> Option<[u8; 8]> {
+    if !machine::is_readable(address) {
+        return None;
     }
     // SAFETY: the bytes were readable just now, and are in use if the address is one of code.
-    let code = unsafe { (start as *const [u8; BYTES]).read_unaligned() };
-    is_call(&code)
+    Some(unsafe { (address as *const [u8; 8]).read_unaligned() })
+}
+
+/// Whether the instruction before `address` is a call, as it is before each return address.
+pub(super) fn follows_call(address: usize) -> bool {
+    address.checked_sub(8).and_then(code).is_some_and(|code| is_call(&code))
+}
+
+/// The rule of the code at `address` if that is what signal handlers return to, which has no tables
+/// there: number 139 into the register for system calls, and one.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn signal_return(address: usize) -> Option<Rule> {
+    let is_it = code(address)? == [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
+    is_it.then_some(Rule::SIGNAL_RETURN)
+}
+
+/// The rule of what signal handlers return to, where it has no tables.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn signal_return(_: usize) -> Option<Rule> {
+    None
 }
 
 /// Whether the bytes end with a call: relative, or of one of the lengths that an indirect one has.

@@ -55,6 +55,8 @@ pub(super) enum Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule(pub(super) u64);
 
+const PC_WORDS_SHIFT: u32 = 32;
+const FP_WORDS_SHIFT: u32 = 40;
 const CFA_SHIFT: u32 = 48;
 const PC_SHIFT: u32 = 50;
 const FP_SHIFT: u32 = 52;
@@ -72,6 +74,21 @@ impl Rule {
     pub(super) const FRAME_POINTER: Self = Self(1 << 58);
     /// There is no caller, or none that can be told.
     pub(super) const END: Self = Self(1 << 59);
+
+    /// That of the code that a signal handler returns to. The kernel put the context that was
+    /// interrupted at the stack pointer, its registers 312 bytes from there: 31 of them, then the
+    /// stack pointer and the program counter.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const SIGNAL_RETURN: Self = {
+        const REGISTERS: u64 = 312 / WORD as u64;
+        let bases = (Base::Sp as u64) << CFA_SHIFT
+            | (Base::Sp as u64) << PC_SHIFT
+            | (Base::Sp as u64) << FP_SHIFT;
+        let places = (REGISTERS + 31) * WORD as u64
+            | (REGISTERS + 32) << PC_WORDS_SHIFT
+            | (REGISTERS + number::FP as u64) << FP_WORDS_SHIFT;
+        Self(places | bases | Self::INDIRECT | Self::INTERRUPTED | Self::KNOWN)
+    };
 
     #[inline(always)]
     pub(super) fn is_known(self) -> bool {
@@ -112,13 +129,13 @@ impl Rule {
     /// Where the caller's program counter is saved.
     #[inline(always)]
     pub(super) fn pc(self) -> (Base, isize) {
-        (base(self.0 >> PC_SHIFT), isize::from((self.0 >> 32) as i8) * WORD)
+        (base(self.0 >> PC_SHIFT), isize::from((self.0 >> PC_WORDS_SHIFT) as i8) * WORD)
     }
 
     /// Where the caller's frame pointer is saved.
     #[inline(always)]
     pub(super) fn fp(self) -> (Base, isize) {
-        (base(self.0 >> FP_SHIFT), isize::from((self.0 >> 40) as i8) * WORD)
+        (base(self.0 >> FP_SHIFT), isize::from((self.0 >> FP_WORDS_SHIFT) as i8) * WORD)
     }
 
     /// The rule that a row of a table of `section` says for the instruction at `address`; the end
@@ -161,7 +178,9 @@ impl Rule {
         let bases = (cfa.base as u64) << CFA_SHIFT
             | (pc.base as u64) << PC_SHIFT
             | (fp.base as u64) << FP_SHIFT;
-        Some(Self(offset | pc.words()? << 32 | fp.words()? << 40 | bases | flags))
+        Some(Self(
+            offset | pc.words()? << PC_WORDS_SHIFT | fp.words()? << FP_WORDS_SHIFT | bases | flags,
+        ))
     }
 }
 

@@ -54,9 +54,10 @@ impl Walk {
         if FRAME_POINTERS_ARE_LOW && !rule.is_known() && self.rule.is_known() {
             self.rule = Rule::FRAME_POINTER.with_after_call(self.rule.is_after_call());
         }
-        // A frame pointer may have been anything, but a signal comes anywhere.
+        // A frame pointer may have been anything. A signal comes anywhere.
         let is_plausible = self.rule.is_after_call()
-            || rule.is_known() && (self.modules.is_inside() || rule.is_interrupted());
+            || rule.is_interrupted()
+            || rule.is_known() && (self.modules.is_inside() || self.rule.is_interrupted());
         is_plausible.then_some(place)
     }
 
@@ -156,7 +157,7 @@ impl Modules {
     #[cold]
     fn work_out(&self, at: usize) -> Rule {
         let module = &self.0[0];
-        let rule = if module.salt == 0 { Rule::FRAME_POINTER } else { module.rule(at) };
+        let rule = module::signal_return(at.wrapping_add(1)).unwrap_or_else(|| module.rule(at));
         let rule = rule.with_after_call(module::follows_call(at.wrapping_add(1)));
         RULES.put(at, module.salt, rule);
         rule

@@ -5,7 +5,6 @@ mod cost;
 #[cfg(target_arch = "x86_64")]
 mod made;
 mod reference;
-#[cfg(target_arch = "x86_64")]
 mod signals;
 mod strange;
 
