@@ -192,3 +192,26 @@ fn is_call(code: &[u8; 8]) -> bool {
         || instruction & 0xffff_fc1f == 0xd63f_0000
         || instruction & 0xfeff_f800 == 0xd63f_0800
 }
+
+#[cfg(all(test, feature = "std", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_from_other_code() {
+        assert!(is_call(&[0x90, 0x90, 0x90, 0xe8, 1, 2, 3, 4]), "call 0x4030201");
+        assert!(is_call(&[0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0]), "call rax");
+        assert!(is_call(&[0x90, 0x90, 0xff, 0x15, 1, 2, 3, 4]), "call [rip + 0x4030201]");
+        assert!(is_call(&[0x90, 0x90, 0x90, 0x90, 0xff, 0x54, 0x24, 8]), "call [rsp + 8]");
+        assert!(!is_call(&[0x90, 0x90, 0x90, 0xe9, 1, 2, 3, 4]), "jmp 0x4030201");
+        assert!(!is_call(&[0; 8]));
+        assert!(!is_call(&[0xff; 8]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_follows_no_call() {
+        for address in [0, 1, 7, 4096, usize::MAX] {
+            assert!(!follows_call(address));
+        }
+    }
+}

@@ -33,8 +33,9 @@ impl Walk {
         Self { at: pc, sp, fp, rule, window: Window::from(sp), modules }
     }
 
-    pub(super) fn reported(&self) -> usize {
-        self.at + 1
+    /// What to say of the frame: its return address, or one byte into an interrupted instruction.
+    pub(super) fn address(&self) -> usize {
+        self.at.wrapping_add(1)
     }
 
     /// Goes on to the caller, and returns the address of the stack that held its program counter;
