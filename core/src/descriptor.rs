@@ -49,19 +49,19 @@ pub(crate) enum Place {
 #[repr(C, align(128))]
 pub(crate) struct Descriptor {
     tag: AtomicUsize,
-    /// The free set while the slab is not current. Where blocks lie and what links are mixed with is
-    /// always there, for other threads.
+    /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
+    /// asked for, bytes.
+    inverse: Cell<u64>,
+    /// Where frees put blocks: in the bin where the slab is current, or in `own`. Of a large block, the
+    /// list that it is in, if any.
+    home: Cell<*const Linked>,
+    /// The free set, but for what is lent to a bin while the slab is current. Where blocks lie and what
+    /// links are mixed with is always there, for other threads.
     pub(crate) own: Linked,
     /// Frees until the owner is told; see [`Slab`](crate::slab::Slab), which counts the same way.
     frees_left: Cell<u32>,
     /// Granules back to the head of the span.
     pub(crate) lead: Cell<u32>,
-    /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
-    /// asked for, bytes.
-    inverse: Cell<u64>,
-    /// Where the free set is: in a bin while the slab is current there, else `own`. Of a large block, the
-    /// list that it is in, if any.
-    home: Cell<*const Linked>,
 
     /// Frees by other threads.
     pub(crate) remote: RemoteList,
@@ -202,9 +202,9 @@ impl Descriptor {
         self.retained_blocks.set(0);
     }
 
-    /// The free set of the slab. Owner only.
+    /// Where frees put blocks. Owner only.
     #[inline(always)]
-    pub(crate) fn free(&self) -> &Linked {
+    pub(crate) fn home(&self) -> &Linked {
         // SAFETY: I3: the descriptor is a slab's, and the bins of its heap are immortal as it is.
         unsafe { &*self.home.get() }
     }
@@ -212,13 +212,19 @@ impl Descriptor {
     /// Moves the free set to `bin`, for as long as the slab is current there. Owner only.
     pub(crate) fn lend_to(&self, bin: &Linked) {
         bin.take_over(&self.own);
-        self.home.set(bin);
+        self.own.set_head(Link::END);
     }
 
-    /// Moves the free set back. Owner only.
-    pub(crate) fn take_home(&self) {
-        self.own.take_over(self.free());
+    /// Moves the free set back from `bin`. Owner only.
+    pub(crate) fn take_home(&self, bin: &Linked) {
+        self.own.take_all(bin);
+        bin.take_over(&Linked::new());
         self.home.set(&self.own);
+    }
+
+    /// Has frees put blocks into `bin`, where the slab is current, or apart from it. Owner only.
+    pub(crate) fn free_into(&self, bin: Option<&Linked>) {
+        self.home.set(bin.unwrap_or(&self.own));
     }
 
     /// Has the `frees`-th free from now tell the owner; [`NEVER`] for none.
@@ -315,9 +321,9 @@ impl Descriptor {
         block.as_ptr().addr().wrapping_sub(self.own.base().addr())
     }
 
-    /// Carves up to a page's worth of new blocks; returns the first and adds the rest to the free
-    /// set. `None`: the slab is carved whole. Owner only.
-    pub(crate) fn carve(&self, page_bytes: usize) -> Option<usize> {
+    /// Carves up to a page's worth of new blocks; returns the first and adds the rest to `free`, where
+    /// the slab is current. `None`: the slab is carved whole. Owner only.
+    pub(crate) fn carve(&self, free: &Linked, page_bytes: usize) -> Option<usize> {
         let carved = self.carved.get();
         let block_bytes = self.block_bytes.get();
         let left = self.capacity.get() - carved;
@@ -332,7 +338,6 @@ impl Descriptor {
         let bound_bytes = start_bytes + count as usize * block_bytes;
         // Also where other threads look.
         self.own.set_bound_bytes(bound_bytes);
-        let free = self.free();
         free.set_bound_bytes(bound_bytes);
         for index in (1..count as usize).rev() {
             // SAFETY: I2: new blocks are in no set and in nobody's hands.
@@ -361,10 +366,12 @@ impl Descriptor {
         link == Link::END
     }
 
-    /// Moves what other threads freed into the owner's set; returns how many. Owner only, slab not
-    /// parked.
-    pub(crate) fn gather(&self) -> u32 {
-        let free = self.free();
+    /// Moves what was freed elsewhere into `free`: the bin where the slab is current, or its own set;
+    /// returns how many blocks came from other threads. Owner only, slab not parked.
+    pub(crate) fn gather(&self, free: &Linked) -> u32 {
+        if !ptr::eq(free, &self.own) {
+            free.take_all(&self.own);
+        }
         let chain = self.remote.drain();
         if free.head() == Link::END {
             free.set_head(chain.first());
@@ -388,9 +395,10 @@ impl Descriptor {
         chain.count()
     }
 
-    /// How many blocks are live; those that wait in the remote list are not. Owner only.
+    /// How many blocks are live; those that wait in the remote list are not. Owner only, slab not
+    /// current.
     pub(crate) fn count_live(&self) -> u32 {
-        self.carved.get() - self.free().count() - self.remote.count()
+        self.carved.get() - self.own.count() - self.remote.count()
     }
 }
 

@@ -153,14 +153,14 @@ const _: () = assert!(size_of::<FreeBlock>() == 8 && align_of::<FreeBlock>() == 
 #[derive(Debug)]
 #[repr(C)]
 pub struct Linked {
-    /// The address of the first block, or where a broken link leads. Neither an offset nor mixed, since
-    /// an allocation that follows a free waits for it: each step between the two would count.
-    head: Cell<*mut u8>,
+    base: Cell<*mut u8>,
+    secret: Cell<u64>,
     /// Blocks lie below this offset. One comparison with it finds the end of the chain, a link
     /// that was overwritten, and a slab that is none.
     bound: Cell<u64>,
-    base: Cell<*mut u8>,
-    secret: Cell<u64>,
+    /// The address of the first block, or where a broken link leads. Neither an offset nor mixed, since
+    /// an allocation that follows a free waits for it: each step between the two would count.
+    head: Cell<*mut u8>,
 }
 
 impl Linked {
@@ -189,6 +189,21 @@ impl Linked {
         self.bound.set(other.bound.get());
         self.base.set(other.base.get());
         self.secret.set(other.secret.get());
+    }
+
+    /// Takes all blocks of `other`, which has the same slab; a broken link among them, too.
+    pub(crate) fn take_all(&self, other: &Self) {
+        if self.head() != Link::END {
+            while let Some(located) = other.pop() {
+                // SAFETY: I2: the block was in the owner's other set.
+                unsafe { self.push(located) };
+            }
+            if other.head() == Link::END {
+                return;
+            }
+        }
+        self.set_head(other.head());
+        other.set_head(Link::END);
     }
 
     /// Extends the blocks that may be in the set to those below `bytes`.

@@ -23,7 +23,7 @@ use core::{
 
 pub use self::fast::Missed;
 use self::{
-    bins::{BINS_START, Bin, Bins, Shelf, TABLE_BYTES, bin_start},
+    bins::{Bin, CLASSES_START, ForClass, ForClasses, Shelf, TABLE_BYTES, bin_start},
     first_look::FirstLook,
     kept::Kept,
     outbox::Outbox,
@@ -66,11 +66,10 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether the heap is for dropping whole; then its large blocks are on the list.
     dropped_whole: Cell<bool>,
-    shelves: [Shelf; HostClasses::COUNT],
-    bins: Bins,
     first_look: FirstLook,
     kept: Kept,
     outbox: Outbox,
+    classes: ForClasses,
     /// Slabs that remote frees handed back; on a line of its own, since other threads write it.
     returned: Apart<RemoteList>,
 }
@@ -120,7 +119,7 @@ impl<C: Config> Heap<C> {
     /// A heap that stands for none: every allocation and every free takes the slow path. For a
     /// thread-local pointer to start from, so that the fast paths need no test for it.
     pub const fn none() -> Self {
-        const { assert!(mem::offset_of!(Self, bins) == BINS_START) };
+        const { assert!(mem::offset_of!(Self, classes) == CLASSES_START) };
         Self {
             base: Cell::new(0),
             descriptors: Cell::new(NonNull::dangling()),
@@ -140,8 +139,7 @@ impl<C: Config> Heap<C> {
             first_look: FirstLook::new(),
             kept: Kept::new(),
             dropped_whole: Cell::new(false),
-            shelves: [const { Shelf::new() }; HostClasses::COUNT],
-            bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
+            classes: ForClasses([const { ForClass::new() }; HostClasses::COUNT]),
             outbox: Outbox::new(),
             returned: Apart(RemoteList::new()),
         }
@@ -178,11 +176,11 @@ impl<C: Config> Heap<C> {
     fn bin(&self, class: usize) -> &Bin {
         debug_assert!(class < HostClasses::COUNT);
         // SAFETY: classes come from `class_of` or from a descriptor, both below the count.
-        unsafe { self.bins.0.get_unchecked(class) }
+        unsafe { &self.classes.0.get_unchecked(class).bin }
     }
 
     fn shelf(&self, class: usize) -> &Shelf {
-        &self.shelves[class]
+        &self.classes.0[class].shelf
     }
 
     /// The arena that the heap draws from.

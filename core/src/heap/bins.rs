@@ -2,6 +2,7 @@
 
 use core::{
     cell::Cell,
+    mem,
     ptr::{self, NonNull},
 };
 
@@ -17,13 +18,13 @@ use crate::{
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Bin {
-    /// The free set of the current slab, lent by its descriptor; empty, and of no memory, if there
-    /// is none.
-    pub(super) free: Linked,
     /// `ceil(2^32 / block_bytes)`, where blocks beyond the table count in KiB; and the same again or, while
     /// frees don't look here first, zero. Both are zero while a slab is current that must count them.
     inverse: Cell<u32>,
     limit: Cell<u32>,
+    /// The free set of the current slab, lent by its descriptor; empty, and of no memory, if there
+    /// is none.
+    pub(super) free: Linked,
     pub(super) allocations: Counter,
     pub(super) frees: Counter,
     /// Bytes asked for, less those that came back: wraps, and only the sum over heaps counts.
@@ -32,10 +33,32 @@ pub(super) struct Bin {
 
 const _: () = assert!(size_of::<Bin>() == 64);
 
-/// All bins of a heap, by class.
+/// All that a heap has for a size class.
+///
+/// The processor compares the low twelve bits of addresses first: a load from where, in its page, an
+/// earlier store is under way waits for that store, though it is to another page. Allocations wait
+/// for bins, and frees write to descriptors, which are 128 bytes apart, on the first line of each.
+/// So the bins are on the second lines.
 #[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct Bins(pub(super) [Bin; HostClasses::COUNT]);
+#[repr(C, align(128))]
+pub(super) struct ForClass {
+    pub(super) shelf: Shelf,
+    pub(super) bin: Bin,
+}
+
+const _: () = assert!(size_of::<ForClass>() == 128 && mem::offset_of!(ForClass, bin) == 64);
+
+impl ForClass {
+    pub(super) const fn new() -> Self {
+        Self { shelf: Shelf::new(), bin: Bin::new() }
+    }
+}
+
+/// All classes of a heap. Not from the start of a page: there many blocks in use start, and first words
+/// of blocks are written.
+#[derive(Debug)]
+#[repr(align(2048))]
+pub(super) struct ForClasses(pub(super) [ForClass; HostClasses::COUNT]);
 
 impl Bin {
     pub(super) const fn new() -> Self {
@@ -183,15 +206,12 @@ pub(super) const TABLE_BYTES: usize = 8192;
 /// What the sizes of larger blocks are multiples of, bytes.
 pub(super) const LARGER_STEP_BYTES: usize = TABLE_BYTES / 8;
 
-/// How far into a heap the bins start, bytes: behind the shelves, in the middle of a page. A block that
-/// starts where its bin lies in a page delays the next load from the bin, as the processor compares
-/// the low twelve bits of addresses first; and blocks in use often start in the first part of a page.
-pub(super) const BINS_START: usize =
-    (128 + size_of::<[Shelf; HostClasses::COUNT]>()).next_multiple_of(align_of::<Bins>());
+/// How far into a heap the classes are, bytes.
+pub(super) const CLASSES_START: usize = 2048;
 
 /// How far into a heap the bin of a class is, bytes.
 pub(super) const fn bin_start(class: usize) -> usize {
-    BINS_START + class * size_of::<Bin>()
+    CLASSES_START + class * size_of::<ForClass>() + mem::offset_of!(ForClass, bin)
 }
 
 /// By sixteenths of a size, rounded up: how far into a heap its bin is, bytes. Where the compiler

@@ -34,8 +34,9 @@ impl<C: Config> Heap<C> {
 
     /// Gives a current slab back if it is empty; what is free of one of several granules is offered.
     fn collect_current(&self, arena: &Arena<C>, current: &Descriptor) {
-        current.gather();
-        let free = current.free().count();
+        let free = &self.bin(current.class()).free;
+        current.gather(free);
+        let free = free.count();
         if free == current.carved.get() {
             self.leave_current(current);
             self.release(arena, current);
@@ -55,8 +56,8 @@ impl<C: Config> Heap<C> {
                 shelf.push(Place::Open, slab);
                 self.release_offered(arena, slab);
             } else {
-                slab.gather();
-                if slab.free().count() == slab.carved.get() {
+                slab.gather(&slab.own);
+                if slab.own.count() == slab.carved.get() {
                     self.release(arena, slab);
                 } else {
                     shelf.push(Place::Open, slab);

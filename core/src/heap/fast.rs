@@ -7,7 +7,9 @@ use core::{
 
 use super::{
     Heap,
-    bins::{BIN_STARTS, BINS_START, Bin, LARGER_STARTS, LARGER_STEP_BYTES, TABLE_BYTES},
+    bins::{
+        BIN_STARTS, Bin, CLASSES_START, ForClasses, LARGER_STARTS, LARGER_STEP_BYTES, TABLE_BYTES,
+    },
 };
 use crate::{
     arena::Arena,
@@ -194,7 +196,7 @@ impl<C: Config> Heap<C> {
         bin.frees.add(1);
         bin.requested_bytes.add((bytes as u64).wrapping_neg());
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { slab.free().push(Located { block, offset_bytes }) };
+        unsafe { slab.own.push(Located { block, offset_bytes }) };
         if slab.count_free() {
             self.on_told(slab);
         }
@@ -322,8 +324,8 @@ impl<C: Config> Heap<C> {
     /// The bin whose address a tag is, if it is one of this heap's.
     #[inline(always)]
     fn own_bin(&self, tag: usize) -> Option<&Bin> {
-        let first = ptr::from_ref(self).addr() + BINS_START;
-        if tag.wrapping_sub(first) >= size_of::<[Bin; HostClasses::COUNT]>() {
+        let first = ptr::from_ref(self).addr() + CLASSES_START;
+        if tag.wrapping_sub(first) >= size_of::<ForClasses>() {
             return None;
         }
         // SAFETY: slabs' tags are addresses of bins.
@@ -382,7 +384,7 @@ impl<C: Config> Heap<C> {
     #[inline(always)]
     pub(super) unsafe fn put(&self, slab: &Descriptor, block: Located) {
         // SAFETY: I2: forwarded: a live block is in no set.
-        unsafe { slab.free().push(block) };
+        unsafe { slab.home().push(block) };
         if slab.count_free() {
             self.on_told(slab);
         }

@@ -8,7 +8,7 @@
 
 use core::cell::Cell;
 
-use super::Heap;
+use super::{Heap, bins::ForClass};
 use crate::config::Config;
 
 /// So many frees elsewhere, among so many frees in all, make a judgement due.
@@ -59,7 +59,8 @@ impl<C: Config> Heap<C> {
         if !is_due && look.elsewhere.get() < look.due_at.get() {
             return;
         }
-        let frees = self.bins.0.iter().map(|bin| bin.frees.get()).fold(0, u64::wrapping_add);
+        let frees =
+            self.classes.0.iter().map(|class| class.bin.frees.get()).fold(0, u64::wrapping_add);
         let since = frees.wrapping_sub(look.frees_then.get());
         if since < FREES {
             look.due_at.set(look.elsewhere.get().saturating_add(ELSEWHERE));
@@ -72,7 +73,12 @@ impl<C: Config> Heap<C> {
         look.elsewhere.set(look.elsewhere.get() / 2);
         look.frees_then.set(frees.wrapping_sub(since / 2));
         if look.is_off.replace(is_off) != is_off {
-            self.bins.0.iter().for_each(|bin| bin.set_first_look(!is_off));
+            for ForClass { bin, shelf } in &self.classes.0 {
+                bin.set_first_look(!is_off);
+                if let Some(current) = shelf.current() {
+                    self.free_where_looked(current);
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     buddy::Span,
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, Place, tag},
-    free_blocks::{FreeBlocks, Link, Linked},
+    free_blocks::{FreeBlocks, Link},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
 };
@@ -139,8 +139,8 @@ impl<C: Config> Heap<C> {
 
     /// Takes a block of `slab`, from wherever it has one.
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
-        slab.gather();
-        let free = slab.free();
+        let free = &self.bin(slab.class()).free;
+        slab.gather(free);
         if let Some(located) = free.pop() {
             return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
@@ -155,7 +155,7 @@ impl<C: Config> Heap<C> {
             }
             free.set_head(Link::END);
         }
-        let offset_bytes = slab.carve(arena.page_bytes())?;
+        let offset_bytes = slab.carve(free, arena.page_bytes())?;
         let block = free.locate(offset_bytes).block;
         if !slab.zeroed.get() {
             // SAFETY: I2: nobody else has the block yet. What an earlier slab left there must not
@@ -178,6 +178,7 @@ impl<C: Config> Heap<C> {
         arena.withdraw(slab);
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
+        self.free_where_looked(slab);
         if slab.granules.get() == 1 {
             self.look_first(slab, bin);
         } else {
@@ -193,10 +194,22 @@ impl<C: Config> Heap<C> {
         bin.set_first_look(self.first_look.is_on());
     }
 
+    /// Has frees of blocks of a current slab put them where they look for them first. Where that is
+    /// nowhere, they keep away from what allocations read: the processor would have every allocation wait
+    /// until it knows where the free before it writes.
+    pub(super) fn free_where_looked(&self, slab: &Descriptor) {
+        let bin = &self.bin(slab.class()).free;
+        slab.free_into(self.first_look.is_on().then_some(bin));
+    }
+
+    /// How many free blocks a current slab has.
+    fn count_current(&self, slab: &Descriptor) -> u32 {
+        self.bin(slab.class()).free.count() + slab.own.count()
+    }
+
     /// Takes the free set of a slab out of its bin, which has no slab then.
     pub(super) fn leave_current(&self, slab: &Descriptor) {
-        slab.take_home();
-        self.bin(slab.class()).free.take_over(&Linked::new());
+        slab.take_home(&self.bin(slab.class()).free);
         self.shelf(slab.class()).current.set(ptr::null());
     }
 
@@ -206,7 +219,7 @@ impl<C: Config> Heap<C> {
         slab.tell_after(if slab.granules.get() == 1 {
             CURRENT_FREES
         } else if slab.retained_blocks.get() == 0 {
-            (slab.carved.get() - slab.free().count()).max(1)
+            (slab.carved.get() - self.count_current(slab)).max(1)
         } else {
             NEVER
         });
@@ -266,7 +279,7 @@ impl<C: Config> Heap<C> {
         if self.offers(slab) {
             return self.open_and_offer(arena, slab);
         }
-        let free = freed_since_full(slab) + slab.gather();
+        let free = freed_since_full(slab) + slab.gather(&slab.own);
         let others = slab.carved.get() - free;
         if others == 0 {
             return self.release(arena, slab);
@@ -303,7 +316,7 @@ impl<C: Config> Heap<C> {
                 self.release(arena, slab);
             }
             Place::Current
-                if slab.granules.get() == 1 || slab.free().count() < slab.carved.get() =>
+                if slab.granules.get() == 1 || self.count_current(slab) < slab.carved.get() =>
             {
                 self.watch_current(slab);
             }
