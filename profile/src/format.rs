@@ -3,6 +3,7 @@
 pub mod chrome;
 pub mod flame;
 pub mod json;
+pub mod openmetrics;
 mod pickle;
 pub mod plot;
 pub mod pprof;
