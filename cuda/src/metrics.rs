@@ -5,7 +5,9 @@ use std::fmt::Display;
 
 use genesis_mem_profile::{Memory, format::openmetrics::Source};
 
-use crate::{DeviceAllocator, PinnedPool, PoolId, driver::Driver, driver::StreamId, shared::Shared};
+use crate::{
+    DeviceAllocator, PinnedPool, PoolId, driver::Driver, driver::StreamId, shared::Shared,
+};
 
 impl<D: Driver> DeviceAllocator<D> {
     /// The statistics for [`openmetrics`](genesis_mem_profile::format::openmetrics): of the device's
