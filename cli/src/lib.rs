@@ -6,6 +6,7 @@ mod progress;
 pub mod replay;
 pub mod run;
 mod snapshot;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ enum Command {
     Demo(demo::Demo),
     Replay(replay::Replay),
     Run(run::Run),
+    Top(top::Top),
 }
 
 /// Does what the command line says.
@@ -34,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Replay(replay) => replay.run(),
         Command::Run(run) => run.run(),
+        Command::Top(top) => top.run(),
     };
     exit::report(done)
 }
