@@ -97,7 +97,11 @@ fn a_program_is_found_by_number_socket_and_directory() {
     assert!(sort.run.wait().unwrap().success());
     assert!(!sort.socket.exists(), "the socket is left");
     assert!(refused(&[sort.process()]).contains("there is no process"));
+    // What a killed program has left goes; what is none of ours stays.
+    let left = ["999999999.sock", "other.sock"].map(|name| sort.folder.path().join(name));
+    left.each_ref().map(|path| drop(UnixListener::bind(path).unwrap()));
     assert!(refused(&[text(sort.folder.path())]).contains("genesis-mem run --socket"));
+    assert_eq!(left.map(|path| path.exists()), [false, true]);
 }
 
 #[test]

@@ -86,6 +86,13 @@ pub(crate) fn with_heap<T>(f: impl FnOnce(&HostHeap) -> T) -> Option<T> {
     }
 }
 
+/// Starts threads of ours that are due. Called on slow paths, where allocating is safe.
+#[inline]
+pub(crate) fn see_to_threads() {
+    purger::poke(ARENA.reserved_bytes());
+    serve::poke();
+}
+
 /// The key whose destructor runs when a thread ends; zero is "not yet", else the key plus one.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 

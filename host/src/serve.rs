@@ -9,7 +9,7 @@ mod socket;
 
 use core::{
     ptr,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use genesis_mem_core::sync::Lock;
@@ -29,6 +29,9 @@ const STACK_BYTES: usize = 128 * 1024;
 /// How long somebody who asks may take to say how, and to read the answer.
 const REQUEST_MS: i32 = 50;
 const ANSWER_MS: i64 = 1000;
+
+/// How long a forked child has no socket: most will soon be another program.
+const CHILDHOOD_MS: u64 = 50;
 
 /// What is served, and from where.
 struct Server {
@@ -52,6 +55,8 @@ static SERVER: Lock<Server, Yield> = Lock::new(Server {
 });
 /// Whether a socket is wanted and not there yet.
 static DUE: AtomicBool = AtomicBool::new(false);
+/// When it may be opened, in milliseconds of the monotonic clock.
+static NOT_BEFORE_MS: AtomicU64 = AtomicU64::new(0);
 
 /// Answers every connection to the Unix socket `path` with the statistics as one line of JSON, from
 /// now on, in place of a socket that there was.
@@ -59,7 +64,8 @@ static DUE: AtomicBool = AtomicBool::new(false);
 /// A directory gets a socket called `PID.sock`, `%p` is the number of the process, and `auto` is
 /// a directory of the user's own, where `genesis-mem top PID` looks: `$XDG_RUNTIME_DIR/genesis-mem`
 /// or `/tmp/genesis-mem-UID`. Only this user can connect. A forked child gets a socket of its own
-/// where the path has room for two. The socket goes away when the program ends by itself.
+/// where the path has room for two, once it needs more memory. The socket goes away when the program
+/// ends by itself.
 ///
 /// # Errors
 /// There can be no socket at this path, or no thread; then there is none.
@@ -114,6 +120,9 @@ pub(crate) fn poke() {
 
 #[cold]
 fn open_planned() {
+    if now_ms() < NOT_BEFORE_MS.load(Relaxed) {
+        return;
+    }
     // Whoever has the lock is opening or closing the socket, and may have called us.
     let Some(mut server) = SERVER.try_lock() else { return };
     if DUE.swap(false, Relaxed) && !server.listener.is_open() {
@@ -123,6 +132,13 @@ fn open_planned() {
             Err(error) => refuse(server.wanted.as_bytes(), error),
         }
     }
+}
+
+fn now_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
 fn refuse(path: &[u8], error: ServeError) {
@@ -194,6 +210,7 @@ pub(crate) fn after_fork_in_child() {
         let mut server = SERVER.lock();
         server.listener.close_in_child();
         (server.bound, server.listener) = (Path::EMPTY, Listener::NONE);
+        NOT_BEFORE_MS.store(now_ms() + CHILDHOOD_MS, Relaxed);
         DUE.store(!server.wanted.as_bytes().is_empty(), Relaxed);
     });
 }

@@ -90,8 +90,9 @@ impl View {
         let inner = block.inner(area);
         frame.render_widget(block, area);
         let level = |level: Level| (Some(level.current), Some(level.peak));
+        type Levels = (Option<u64>, Option<u64>);
         type Of = fn(&Point) -> u64;
-        let rows: [(&str, (Option<u64>, Option<u64>), Of, Color); 5] = [
+        let rows: [(&str, Levels, Of, Color); 5] = [
             ("requested", level(report.requested_bytes), |p| p.requested_bytes, Color::Green),
             ("allocated", level(report.allocated_bytes), |p| p.allocated_bytes, Color::Green),
             ("cached", level(report.cached_bytes), |p| p.cached_bytes, Color::Yellow),

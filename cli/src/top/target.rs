@@ -51,14 +51,31 @@ fn only_one(mut sources: Vec<Source>) -> anyhow::Result<Source> {
     }
 }
 
-/// The programs that answer at sockets in a directory, by number. A socket that refuses is what a
-/// killed program has left.
+/// The programs that answer at sockets in a directory, by number. Removes what killed programs have
+/// left there.
 fn sources_in(folder: &Path) -> Vec<Source> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sockets = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
-    let mut sources: Vec<_> = sockets.filter_map(|entry| Source::at(&entry.path()).ok()).collect();
+    let answers = |path: PathBuf| {
+        let source = Source::at(&path).ok();
+        if source.is_none() && is_left_over(&path) {
+            // It may be another user's to remove.
+            let _ = fs::remove_file(&path);
+        }
+        source
+    };
+    let mut sources: Vec<_> = sockets.filter_map(|entry| answers(entry.path())).collect();
     sources.sort_by_key(|source| source.process);
     sources
+}
+
+/// Whether a socket bears the number of a process that there is no more.
+fn is_left_over(socket: &Path) -> bool {
+    let number = socket.file_stem().and_then(|number| number.to_str()?.parse::<u32>().ok());
+    number.is_some_and(|number| {
+        *socket.as_os_str() == *socket.with_file_name(socket_name(number)).as_os_str()
+            && !Path::new(&format!("/proc/{number}")).exists()
+    })
 }
 
 fn of_process(process: u32) -> anyhow::Result<Source> {

@@ -177,8 +177,8 @@ mod tests {
             let state = (view.paused, view.interval_s, view.sort, view.reverse, view.scroll);
             (pressed, state, view.shows_sites)
         };
-        assert_eq!(press(KeyCode::Char(' ')).1.0, true);
-        assert_eq!(press(KeyCode::Char(' ')).1.0, false);
+        assert!(press(KeyCode::Char(' ')).1.0);
+        assert!(!press(KeyCode::Char(' ')).1.0);
         assert_eq!(press(KeyCode::Char('+')).1.1, 2.0);
         assert_eq!(
             press(KeyCode::Char('-')),
@@ -186,7 +186,7 @@ mod tests {
         );
         assert_eq!(press(KeyCode::Right).1.2, Column::Waste);
         assert_eq!(press(KeyCode::Left).1.2, Column::Allocated);
-        assert_eq!(press(KeyCode::Char('r')).1.3, true);
+        assert!(press(KeyCode::Char('r')).1.3);
         assert_eq!(press(KeyCode::PageDown).1.4, 10);
         assert_eq!(press(KeyCode::Up).1.4, 9);
         assert!(press(KeyCode::Tab).2);
