@@ -2,6 +2,7 @@
 
 pub mod demo;
 mod exit;
+pub mod metrics;
 mod progress;
 pub mod replay;
 pub mod run;
@@ -25,6 +26,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Metrics(metrics::Serve),
     Replay(replay::Replay),
     Run(run::Run),
     Top(top::Top),
@@ -34,6 +36,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Replay(replay) => replay.run(),
         Command::Run(run) => run.run(),
         Command::Top(top) => top.run(),

@@ -2,9 +2,9 @@
 
 mod history;
 mod screen;
-mod source;
+pub(crate) mod source;
 mod table;
-mod target;
+pub(crate) mod target;
 mod terminal;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Child, Output, Stdio},
@@ -99,7 +99,7 @@ fn a_program_is_found_by_number_socket_and_directory() {
     assert!(refused(&[sort.process()]).contains("there is no process"));
     // What a killed program has left goes; what is none of ours stays.
     let left = ["999999999.sock", "other.sock"].map(|name| sort.folder.path().join(name));
-    left.each_ref().map(|path| drop(UnixListener::bind(path).unwrap()));
+    left.iter().for_each(|path| drop(UnixListener::bind(path).unwrap()));
     assert!(refused(&[text(sort.folder.path())]).contains("genesis-mem run --socket"));
     assert_eq!(left.map(|path| path.exists()), [false, true]);
 }
@@ -138,6 +138,39 @@ fn the_terminal_shows_it_until_it_ends() {
         assert!(drawn.contains(part), "{part} is not in {drawn}");
     }
     assert!(after.contains("has ended") && after.contains("block bytes"), "{after}");
+}
+
+#[test]
+fn prometheus_is_told_of_all_programs() {
+    let programs = [Sort::start(), Sort::start()];
+    let text = |words: &[&str]| {
+        let output = genesis_mem(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [first, second] = programs.each_ref().map(|sort| sort.socket.to_str().unwrap());
+    let once = text(&["metrics", "--once", first, second, "/no/such/socket"]);
+    for program in &programs {
+        let labels =
+            format!("{{memory=\"host\",process=\"{}\",program=\"sort\"}} ", program.process());
+        let bytes = |name: &str| {
+            let line = once.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(&labels));
+            line.unwrap_or_else(|| panic!("no {name}{labels} in {once}")).parse::<u64>().unwrap()
+        };
+        let allocated_bytes = bytes("genesis_mem_allocated_bytes");
+        assert!((4 << 20..1 << 30).contains(&allocated_bytes), "{allocated_bytes}");
+    }
+    assert!(once.ends_with("# EOF\n"), "{once}");
+
+    let words = ["metrics", "--listen", "127.0.0.1:0", first];
+    let mut server = genesis_mem(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    let answer = ureq::get(url.trim()).call().unwrap().body_mut().read_to_string().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(answer.contains(&format!("process=\"{}\"", programs[0].process())), "{answer}");
+    assert!(!answer.contains(&format!("process=\"{}\"", programs[1].process())), "{answer}");
 }
 
 #[test]

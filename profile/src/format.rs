@@ -7,4 +7,5 @@ pub mod openmetrics;
 mod pickle;
 pub mod plot;
 pub mod pprof;
+pub mod statistics;
 pub mod torch;

@@ -1,6 +1,10 @@
 //! The exposition, read by the reference parser of OpenMetrics.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use genesis_mem_core::stats::{Level, Snapshot};
 use genesis_mem_profile::{
@@ -38,12 +42,13 @@ fn parsed(text: &str) -> Option<Vec<Value>> {
     let file = folder.path().join("exposition.txt");
     fs::write(&file, text).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_openmetrics.py");
-    let output = match Command::new("python3").arg(script).arg(&file).output() {
-        Ok(output) if output.status.code() != Some(3) => output,
-        _ => {
-            println!("skipped: there is no python3 with prometheus_client");
-            return None;
-        }
+    // The package of the system may be another python's than the first on the path.
+    let ask = |python: &&str| Command::new(python).arg(&script).arg(&file).output().ok();
+    let has_parser = |output: &Output| output.status.code() != Some(3);
+    let mut outputs = ["python3", "/usr/bin/python3"].iter().filter_map(ask);
+    let Some(output) = outputs.find(has_parser) else {
+        println!("skipped: there is no python3 with prometheus_client");
+        return None;
     };
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}\n{text}");

@@ -20,10 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where a program answers.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     /// The number of the process.
-    pub(super) process: u32,
+    pub(crate) process: u32,
     command: String,
 }
 
@@ -69,6 +69,11 @@ impl Source {
         format!("{} (process {})", self.command, self.process)
     }
 
+    /// The short name of the program.
+    pub(crate) fn program(&self) -> String {
+        words_of(self.process, "comm", '\n')
+    }
+
     /// Whether the process is there, and no mere remainder of one.
     pub(super) fn is_alive(&self) -> bool {
         let state = fs::read_to_string(format!("/proc/{}/stat", self.process));
@@ -79,7 +84,7 @@ impl Source {
     }
 
     /// What the program answers now.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
         let answer = || -> io::Result<String> {
             let mut stream = UnixStream::connect(&self.path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -105,15 +110,17 @@ impl Source {
 
 /// The command line of a process, or its short name where that is a secret.
 pub(super) fn command_of(process: u32) -> String {
-    let read = |file| fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
-    let words = |bytes: &[u8], end| {
-        let text = String::from_utf8_lossy(bytes);
-        text.trim_end_matches(end).replace(end, " ")
-    };
-    let command = words(&read("cmdline"), '\0');
-    let command = if command.is_empty() { words(&read("comm"), '\n') } else { command };
+    let command = words_of(process, "cmdline", '\0');
+    if command.is_empty() { words_of(process, "comm", '\n') } else { command }
+}
+
+/// What a file about a process says, in one line.
+fn words_of(process: u32, file: &str, end: char) -> String {
+    let text = fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     // What a program calls itself must not move the cursor.
-    command.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let seen = |c: char| if c.is_control() { ' ' } else { c };
+    text.trim_end_matches(end).chars().map(seen).collect()
 }
 
 fn resident_bytes(process: u32) -> Option<u64> {

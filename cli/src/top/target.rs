@@ -22,10 +22,7 @@ genesis_mem_host::serve(\"auto\").";
 /// The program that `target` names: by number, by the path of a socket, by a directory with one
 /// socket, or as the only one there is.
 pub(super) fn find(target: Option<&str>) -> anyhow::Result<Source> {
-    let Some(target) = target else {
-        let user = rustix::process::geteuid().as_raw();
-        return only_one(own_folders(user).iter().flat_map(|folder| sources_in(folder)).collect());
-    };
+    let Some(target) = target else { return only_one(of_this_user()) };
     if let Ok(process) = target.parse() {
         return of_process(process);
     }
@@ -38,6 +35,27 @@ pub(super) fn find(target: Option<&str>) -> anyhow::Result<Source> {
         bail!("{target} is no socket; give that of a program, or the number of its process");
     }
     Source::at(path).with_context(|| format!("nobody answers at {target}; has the program ended?"))
+}
+
+/// All programs that answer of those that `targets` name, or of this user's, if they name none. Of
+/// several sockets of a process one is enough.
+pub(crate) fn find_all(targets: &[String]) -> Vec<Source> {
+    let of_target = |target: &String| match Path::new(target) {
+        folder if folder.is_dir() => sources_in(folder),
+        _ => find(Some(target)).into_iter().collect(),
+    };
+    let mut sources = match targets {
+        [] => of_this_user(),
+        targets => targets.iter().flat_map(of_target).collect(),
+    };
+    sources.sort_by_key(|source| source.process);
+    sources.dedup_by_key(|source| source.process);
+    sources
+}
+
+fn of_this_user() -> Vec<Source> {
+    let user = rustix::process::geteuid().as_raw();
+    own_folders(user).iter().flat_map(|folder| sources_in(folder)).collect()
 }
 
 fn only_one(mut sources: Vec<Source>) -> anyhow::Result<Source> {
