@@ -117,7 +117,7 @@ fn socket_name(process: u32) -> String {
     format!("{process}.sock")
 }
 
-/// Where `auto` puts sockets of a user's programs.
+/// Where `auto` puts sockets of a user's programs, as far as these are that user's directories.
 fn own_folders(user: u32) -> Vec<PathBuf> {
     let ours = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let theirs = PathBuf::from(format!("/run/user/{user}"));
@@ -125,6 +125,11 @@ fn own_folders(user: u32) -> Vec<PathBuf> {
         ours.into_iter().chain([theirs]).map(|folder| folder.join("genesis-mem")).collect();
     folders.push(PathBuf::from(format!("/tmp/genesis-mem-{user}")));
     folders.dedup();
+    // Anybody can make one below `/tmp` that bears another's number.
+    let is_theirs = |folder: &PathBuf| {
+        fs::symlink_metadata(folder).is_ok_and(|state| state.is_dir() && state.uid() == user)
+    };
+    folders.retain(is_theirs);
     folders
 }
 

@@ -45,9 +45,10 @@ impl fmt::Display for ServeError {
             Self::NotPrivate => f.write_str(
                 "the directory is not this user's alone; remove it, or name another path",
             ),
-            Self::System { call, code } => {
+            Self::System { call: call @ ("bind" | "mkdir"), code } => {
                 write!(f, "{call} failed (error {code}); is the directory there and writable?")
             }
+            Self::System { call, code } => write!(f, "{call} failed (error {code})"),
         }
     }
 }
