@@ -1,6 +1,9 @@
 //! `genesis-mem metrics`: running programs for Prometheus.
 
-use std::{io, thread};
+use std::{
+    io::{self, Write},
+    thread,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -41,14 +44,14 @@ impl Serve {
     /// The address cannot be had.
     pub fn run(&self) -> anyhow::Result<Exit> {
         if self.once {
-            print!("{}", openmetrics::to_string(collect(&self.targets)));
+            write!(io::stdout(), "{}", openmetrics::to_string(collect(&self.targets)))?;
             return Ok(Exit(0));
         }
         let targets = self.targets.clone();
         let server = http::serve(&*self.listen, move || collect(&targets))
             .with_context(|| format!("cannot listen at {}", self.listen))?;
-        println!("http://{}/metrics", server.address());
-        io::Write::flush(&mut io::stdout())?;
+        writeln!(io::stdout(), "http://{}/metrics", server.address())?;
+        io::stdout().flush()?;
         loop {
             thread::park();
         }

@@ -8,7 +8,7 @@ pub(crate) mod target;
 mod terminal;
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use self::{
     source::{Sample, Source},
     table::Column,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, snapshot::row};
 
 /// Shows what a running program does with its memory.
 ///
@@ -60,9 +60,9 @@ impl Top {
     pub fn run(&self) -> anyhow::Result<Exit> {
         let source = target::find(self.target.as_deref())?;
         if self.json {
-            println!("{}", source.text()?.trim_end());
+            writeln!(io::stdout(), "{}", source.text()?.trim_end())?;
         } else if self.once || !io::stdout().is_terminal() {
-            print_sample(&source, &source.sample()?);
+            print_sample(&source, &source.sample()?, &mut io::stdout())?;
         } else {
             self.watch(&source)?;
         }
@@ -74,28 +74,29 @@ impl Top {
         if !watched.has_ended {
             return Ok(());
         }
-        match watched.last {
-            Some(sample) => print_sample(source, &sample),
-            None => bail!("{} ended before it said anything", source.name()),
-        }
-        println!("{} has ended; this was its memory when it was last asked.", source.name());
+        let name = source.name();
+        let Some(sample) = watched.last else { bail!("{name} ended before it said anything") };
+        let out = &mut io::stdout();
+        print_sample(source, &sample, out)?;
+        writeln!(out, "{name} has ended; this was its memory when it was last asked.")?;
         Ok(())
     }
 }
 
 /// For people, and for pipes.
-fn print_sample(source: &Source, sample: &Sample) {
+fn print_sample(source: &Source, sample: &Sample, out: &mut impl Write) -> io::Result<()> {
     let report = &sample.report;
-    println!("{}", source.name());
-    println!("{}", report.sums());
+    let mut sums = report.sums();
     let limit = Some(report.limit_bytes).filter(|&bytes| bytes > 0);
     for (name, bytes) in [("resident", sample.resident_bytes), ("limit", limit)] {
         if let Some(bytes) = bytes {
-            println!(" {name:<9}   {:>9}", Bytes(bytes).to_string());
+            sums.add_row(row([name.to_owned(), Bytes(bytes).to_string(), String::new()]));
         }
     }
-    println!("{}\n{}\n{}", report.counts(), report.fragmentation(), report.rows());
+    writeln!(out, "{}\n{sums}\n{}", source.name(), report.counts())?;
+    writeln!(out, "{}\n{}", report.fragmentation(), report.rows())?;
     if !sample.sites.is_empty() {
-        println!("{}", table::sites(&sample.sites));
+        writeln!(out, "{}", table::sites(&sample.sites))?;
     }
+    Ok(())
 }

@@ -86,6 +86,12 @@ fn a_program_is_found_by_number_socket_and_directory() {
             assert!(table.contains(part), "{part} is not in\n{table}");
         }
     }
+    // Somebody who reads the first line only has seen enough.
+    let mut command = genesis_mem(&["top", sort.process(), "--once"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output.status);
     // A pipe gets the same.
     assert!(shown(&[sort.process()]).contains("block bytes"));
     let line = shown(&[sort.process(), "--json"]);
