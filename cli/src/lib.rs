@@ -2,10 +2,12 @@
 
 pub mod demo;
 mod exit;
+pub mod metrics;
 mod progress;
 pub mod replay;
 pub mod run;
 mod snapshot;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -24,16 +26,20 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Metrics(metrics::Serve),
     Replay(replay::Replay),
     Run(run::Run),
+    Top(top::Top),
 }
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Replay(replay) => replay.run(),
         Command::Run(run) => run.run(),
+        Command::Top(top) => top.run(),
     };
     exit::report(done)
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs, io,
     os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Child, Command, ExitStatus},
 };
 
@@ -33,6 +33,10 @@ pub struct Run {
     /// Write the statistics to FILE instead of stderr
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Let `genesis-mem top` watch the program: at a socket in PATH, a directory, or in one of
+    /// your own
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    socket: Option<PathBuf>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -61,11 +65,17 @@ impl Run {
         command.args(&self.program[1..]);
         command.env("LD_PRELOAD", preload_list(&library));
         command.env("GENESIS_MEM_STATS_FILE", folder.path().join("%p.json"));
+        if let Some(path) = &self.socket {
+            command.env("GENESIS_MEM_SOCKET", absolute(path)?);
+        }
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => return Ok(cannot_start(&self.program[0], &error)),
         };
         let number = child.id();
+        if self.socket.is_some() {
+            eprintln!("genesis-mem: to watch it: genesis-mem top {number}");
+        }
         let exit_code = exit_code(wait(child)?);
         let (snapshot, others) = collect(folder.path(), number)?;
         let program = self.program.iter().map(|word| word.to_string_lossy().into()).collect();
@@ -138,6 +148,14 @@ fn find_library() -> anyhow::Result<PathBuf> {
              or say where it is: GENESIS_MEM_LIBRARY=PATH/{LIBRARY}",
             folder.display()
         ),
+    }
+}
+
+/// A path that stays right where the program changes its directory.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    match path.to_str() {
+        Some("auto") => Ok(path.to_owned()),
+        _ => path::absolute(path).with_context(|| format!("--socket={}", path.display())),
     }
 }
 

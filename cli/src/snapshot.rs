@@ -17,6 +17,7 @@ pub(crate) struct Report {
     pub(crate) cached_bytes: Level,
     pub(crate) reserved_bytes: Level,
     pub(crate) committed_bytes: Level,
+    pub(crate) limit_bytes: u64,
     pub(crate) largest_free_bytes: u64,
     pub(crate) allocations: u64,
     pub(crate) frees: u64,
@@ -26,6 +27,7 @@ pub(crate) struct Report {
     pub(crate) cache_hits: u64,
     pub(crate) cache_misses: u64,
     pub(crate) purged_bytes: u64,
+    pub(crate) failures: u64,
     pub(crate) heaps: u64,
     pub(crate) classes: Vec<Row>,
     pub(crate) large: Row,
@@ -173,7 +175,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-fn percent(ratio: Ratio) -> String {
+pub(crate) fn percent(ratio: Ratio) -> String {
     format!("{:.1} %", ratio.as_f64() * 100.0)
 }
 

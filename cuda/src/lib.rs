@@ -66,6 +66,8 @@ mod grow;
 mod guard;
 mod heap;
 mod ladder;
+#[cfg(feature = "formats")]
+mod metrics;
 mod options;
 mod pinned;
 mod plain;

@@ -96,4 +96,5 @@ pub fn owns(block: NonNull<u8>) -> bool {
 pub fn start() {
     process::UNSIZED.store(true, Relaxed);
     crate::options::read(process::arena());
+    crate::serve::poke();
 }

@@ -7,7 +7,7 @@ use core::{
 
 use genesis_mem_core::heap::Missed;
 
-use crate::{c::MIN_ALIGN, process, purger, thread, thread::HostHeap};
+use crate::{c::MIN_ALIGN, process, thread, thread::HostHeap};
 
 /// The host allocator, for `#[global_allocator]` and for single collections. Every value is the
 /// same allocator: the one of the process.
@@ -134,7 +134,7 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
     }
     // SAFETY: I1: `with_heap` makes this thread the owner.
     let block = process::with_heap(|heap| unsafe { heap.alloc_slow(bytes, align, zeroed) });
-    purger::poke(process::arena().reserved_bytes());
+    process::see_to_threads();
     to_pointer(block.flatten())
 }
 
@@ -204,6 +204,7 @@ pub(crate) fn reallocate(
     // SAFETY: I1: `with_heap` makes this thread the owner, who holds the block.
     let block =
         process::with_heap(|heap| unsafe { heap.reallocate(block, old_bytes, align, new_bytes) });
+    process::see_to_threads();
     to_pointer(block.flatten())
 }
 

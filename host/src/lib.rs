@@ -27,6 +27,7 @@ compile_error!(
      `genesis-mem-core` with a backend of your own, or the system's allocator."
 );
 
+mod background;
 pub mod c;
 mod collections;
 mod fault;
@@ -37,6 +38,7 @@ pub mod os;
 mod pinned;
 mod process;
 mod purger;
+mod serve;
 #[doc(hidden)]
 pub mod stack;
 mod thread;
@@ -49,4 +51,5 @@ pub use self::{
     heap::Heap,
     pinned::{AtLimit, Mlock, PageLock, PinError, Pinned},
     process::{reset_peaks, set_limit, stats, trim},
+    serve::{ServeError, serve, stop_serving},
 };

@@ -10,7 +10,7 @@ use core::{
 
 use genesis_mem_core::arena::Arena;
 
-use crate::{fault::say, os, process::HostConfig, purger};
+use crate::{fault::say, os, process::HostConfig, purger, serve};
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -45,6 +45,11 @@ pub(crate) fn read(arena: &Arena<HostConfig>) {
                 None => refuse("GENESIS_MEM_PURGE_DELAY_MS", text, "milliseconds or \"never\""),
             },
         }
+    }
+    // SAFETY: no preconditions.
+    let has_rights_of_another = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    if let Some(text) = variable(c"GENESIS_MEM_SOCKET").filter(|_| !has_rights_of_another) {
+        serve::plan(text);
     }
 }
 

@@ -16,7 +16,7 @@ use genesis_mem_core::{
 use crate::{
     fault, options,
     os::{OsMemory, Yield},
-    purger, thread,
+    purger, serve, thread,
     thread::{HostHeap, Owner},
 };
 
@@ -86,6 +86,13 @@ pub(crate) fn with_heap<T>(f: impl FnOnce(&HostHeap) -> T) -> Option<T> {
     }
 }
 
+/// Starts threads of ours that are due. Called on slow paths, where allocating is safe.
+#[inline]
+pub(crate) fn see_to_threads() {
+    purger::poke(ARENA.reserved_bytes());
+    serve::poke();
+}
+
 /// The key whose destructor runs when a thread ends; zero is "not yet", else the key plus one.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 
@@ -123,17 +130,20 @@ fn set_up() {
 }
 
 extern "C" fn before_fork() {
+    serve::before_fork();
     ARENA.before_fork();
 }
 
 extern "C" fn after_fork() {
     // SAFETY: `before_fork` ran on this thread.
     unsafe { ARENA.after_fork() };
+    serve::after_fork();
 }
 
 extern "C" fn after_fork_in_child() {
     after_fork();
     purger::after_fork_in_child();
+    serve::after_fork_in_child();
 }
 
 /// Whether some frees don't name a size, as C's do not: then requested bytes are an estimate.

@@ -12,7 +12,7 @@ use core::{
     },
 };
 
-use crate::process;
+use crate::{background, process};
 
 /// Below this many reserved bytes there is no purger: there is little to give back.
 const START_BYTES: u64 = 4 << 20;
@@ -54,24 +54,7 @@ fn start() {
     if RUNNING.swap(true, AcqRel) {
         return;
     }
-    // SAFETY: the attributes and the signal sets are initialised before use. All signals are
-    // blocked around the start, so that the new thread never runs a handler of the program's.
-    let started = crate::os::keep_errno(|| unsafe {
-        let mut all = core::mem::zeroed();
-        let mut before = core::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let mut attributes = core::mem::zeroed();
-        libc::pthread_attr_init(&mut attributes);
-        libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
-        libc::pthread_attr_setstacksize(&mut attributes, STACK_BYTES);
-        let mut thread = core::mem::zeroed();
-        let code = libc::pthread_create(&mut thread, &attributes, run, ptr::null_mut());
-        libc::pthread_attr_destroy(&mut attributes);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
-        code == 0
-    });
-    if !started {
+    if !background::spawn(STACK_BYTES, run, ptr::null_mut()) {
         // The system has no thread to give; memory goes back on `trim` alone.
         ALLOWED.store(false, Relaxed);
     }

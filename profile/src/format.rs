@@ -3,7 +3,9 @@
 pub mod chrome;
 pub mod flame;
 pub mod json;
+pub mod openmetrics;
 mod pickle;
 pub mod plot;
 pub mod pprof;
+pub mod statistics;
 pub mod torch;

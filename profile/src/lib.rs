@@ -29,13 +29,18 @@
 //! | `pprof` | pprof, Pyroscope, Parca, Perfetto, speedscope |
 //! | `flame` | folded stacks for scripts, SVG for browsers |
 //! | `json` | scripts |
+//! | `openmetrics` | Prometheus, and whatever reads its text |
 //! | `plot` | terminals and browsers |
+//!
+//! Feature `http` adds an address where Prometheus asks for the statistics.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 mod event;
 #[cfg(feature = "formats")]
 pub mod format;
+#[cfg(feature = "http")]
+pub mod http;
 mod leaks;
 mod map;
 mod recorder;

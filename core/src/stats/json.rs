@@ -13,6 +13,11 @@ impl Snapshot {
     /// # Errors
     /// Those of `out`; part of the text is written then.
     pub fn write_json(&self, out: &mut impl Write) -> fmt::Result {
+        self.write_json_to(out)
+    }
+
+    /// One copy for all kinds of `out`: a library that is to be small has several.
+    fn write_json_to(&self, out: &mut dyn Write) -> fmt::Result {
         write!(out, "{{\"version\":{}", self.version)?;
         for (name, level) in LEVEL_NAMES.into_iter().zip(self.levels()) {
             write_level(out, name, *level)?;
@@ -48,11 +53,11 @@ impl Snapshot {
     }
 }
 
-fn write_level(out: &mut impl Write, name: &str, level: Level) -> fmt::Result {
+fn write_level(out: &mut dyn Write, name: &str, level: Level) -> fmt::Result {
     write!(out, ",\"{name}\":{{\"current\":{},\"peak\":{}}}", level.current, level.peak)
 }
 
-fn write_row(out: &mut impl Write, row: &ClassStats) -> fmt::Result {
+fn write_row(out: &mut dyn Write, row: &ClassStats) -> fmt::Result {
     write!(
         out,
         "{{\"block_bytes\":{},\"allocations\":{},\"frees\":{},\"allocated_bytes\":{},\

@@ -3,3 +3,4 @@
 mod common;
 mod library;
 mod programs;
+mod socket;
