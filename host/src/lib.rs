@@ -37,6 +37,8 @@ pub mod os;
 mod pinned;
 mod process;
 mod purger;
+#[doc(hidden)]
+pub mod stack;
 mod thread;
 
 pub use genesis_mem_core as core;
