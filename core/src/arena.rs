@@ -368,6 +368,12 @@ impl<C: Config> Arena<C> {
         offset < self.opened_bytes.load(Acquire)
     }
 
+    /// The addresses that this arena hands out now, and may be others later.
+    pub fn opened(&self) -> Range<usize> {
+        let base = self.base.load(Relaxed).addr();
+        base..base + self.opened_bytes.load(Acquire)
+    }
+
     /// Tags every granule of a slab's span: the head with `head`, the others as its tail.
     pub(crate) fn tag_span(&self, span: Span, head: usize) {
         for lead in (1..span.granules).rev() {

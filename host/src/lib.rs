@@ -37,6 +37,8 @@ pub mod os;
 mod pinned;
 mod process;
 mod purger;
+pub mod sampler;
+mod sink;
 #[doc(hidden)]
 pub mod stack;
 mod thread;

@@ -56,9 +56,7 @@ impl<C: Config> Heap<C> {
     }
 
     fn is_small_sample(&self, arena: &Arena<C>, class: usize, sampling: u32) -> bool {
-        if self.sampling.replace(sampling) != sampling {
-            (0..HostClasses::COUNT).for_each(|class| self.draw(arena, class));
-        }
+        self.draw_if_switched(arena, sampling);
         if self.bin(class).countdown.left() > 0 {
             return false;
         }
@@ -137,6 +135,22 @@ impl<C: Config> Heap<C> {
         let left = if holds_samples { ENDLESS } else { 0 };
         for class in 0..HostClasses::COUNT {
             self.shelf(class).granted.set(&self.bin(class).countdown, left);
+        }
+    }
+
+    /// Has the heap see at once that sampling was switched, which it does on its next slow path else.
+    ///
+    /// # Safety
+    /// - Owner only.
+    pub unsafe fn take_note_of_sampling(&self) {
+        if let Some(arena) = self.arena() {
+            self.draw_if_switched(arena, arena.sampling());
+        }
+    }
+
+    fn draw_if_switched(&self, arena: &Arena<C>, sampling: u32) {
+        if self.sampling.replace(sampling) != sampling {
+            (0..HostClasses::COUNT).for_each(|class| self.draw(arena, class));
         }
     }
 

@@ -85,8 +85,7 @@ impl Module {
         let section = Section::new(section, NativeEndian);
         let bases = BaseAddresses::default().set_eh_frame(section_start as u64);
         let offset = EhFrameOffset(description - section_start);
-        let description =
-            section.fde_from_offset(&bases, offset, Section::cie_from_offset).ok()?;
+        let description = section.fde_from_offset(&bases, offset, Section::cie_from_offset).ok()?;
         if !description.contains(address as u64) {
             return None;
         }
@@ -115,7 +114,8 @@ impl Module {
 
     fn header(&self) -> Option<&Header> {
         let end = self.header.checked_add(size_of::<Header>())?;
-        if !self.contains(self.header) || !self.contains(end - 1) || !self.header.is_multiple_of(4) {
+        if !self.contains(self.header) || !self.contains(end - 1) || !self.header.is_multiple_of(4)
+        {
             return None;
         }
         // SAFETY: the header is in the module, of integers, and aligned.

@@ -250,7 +250,9 @@ fn evaluate(
             Operation::PlusConstant { value } => {
                 stack.pop()?.plus(Term::constant(value.try_into().ok()?))?
             }
-            Operation::Deref { size, space: false, .. } if usize::from(size) == size_of::<usize>() => {
+            Operation::Deref { size, space: false, .. }
+                if usize::from(size) == size_of::<usize>() =>
+            {
                 let term = stack.pop()?;
                 if term.indirect || term.base == Base::None {
                     return None;

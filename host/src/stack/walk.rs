@@ -50,7 +50,8 @@ impl Walk {
         let by_frame_pointer = !self.rule.is_known();
         self.at = pc.checked_sub(back)?;
         self.rule = self.modules.rule(self.at);
-        let is_plausible = self.rule.is_after_call() || !by_frame_pointer && self.modules.is_inside();
+        let is_plausible =
+            self.rule.is_after_call() || !by_frame_pointer && self.modules.is_inside();
         is_plausible.then_some(place)
     }
 

@@ -22,7 +22,11 @@ fn fastest_ns(mut f: impl FnMut()) -> f64 {
 
 #[inline(never)]
 fn at_depth(depth: usize, f: &mut dyn FnMut()) {
-    if depth == 0 { f() } else { at_depth(black_box(depth - 1), f) }
+    if depth == 0 {
+        f()
+    } else {
+        at_depth(black_box(depth - 1), f)
+    }
     black_box(depth);
 }
 
