@@ -20,9 +20,15 @@ impl Countdown {
         Self(AtomicI64::new(0))
     }
 
+    /// Counts an allocation.
+    #[inline(always)]
+    pub(super) fn count(&self) {
+        self.0.store(self.left().wrapping_sub(1), Relaxed);
+    }
+
     /// Counts an allocation. True: one was due already.
     #[inline(always)]
-    pub(super) fn count(&self) -> bool {
+    pub(super) fn count_to_due(&self) -> bool {
         // A relaxed load, a subtraction and a relaxed store, which the compiler does not join where
         // the flags are of use.
         #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -38,9 +44,8 @@ impl Countdown {
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         {
-            let left = self.left().wrapping_sub(1);
-            self.0.store(left, Relaxed);
-            if left < 0 {
+            self.count();
+            if self.left() < 0 {
                 return true;
             }
         }

@@ -104,7 +104,9 @@ impl<C: Config> Heap<C> {
     #[inline(always)]
     pub(super) fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
         let located = bin.free.pop()?;
-        if bin.countdown.count() && C::Sink::SAMPLES {
+        if !C::Sink::SAMPLES {
+            bin.countdown.count();
+        } else if bin.countdown.count_to_due() {
             return bin.put_back(located);
         }
         bin.requested_bytes.add(bytes as u64);

@@ -112,7 +112,8 @@ fn set_target(path: &mut Path, target: &[u8]) -> bool {
         // SAFETY: the buffer is writable for that many bytes. Allocates nothing.
         let found = unsafe { libc::getcwd(folder.as_mut_ptr().cast::<c_char>(), folder.len()) };
         let folder = CStr::from_bytes_until_nul(&folder).unwrap_or_default().to_bytes();
-        if !found.is_null() && !(path.push(folder) && path.push(b"/")) {
+        // Without the folder's name the path stays relative.
+        if !(found.is_null() || path.push(folder) && path.push(b"/")) {
             return false;
         }
     }
