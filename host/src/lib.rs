@@ -38,7 +38,9 @@ pub mod os;
 mod pinned;
 mod process;
 mod purger;
+pub mod sampler;
 mod serve;
+mod sink;
 #[doc(hidden)]
 pub mod stack;
 mod thread;

@@ -6,6 +6,7 @@ use core::{
     ptr::{self, NonNull},
 };
 
+use super::countdown::{Countdown, Granted};
 use crate::{
     arena::Held,
     descriptor::{Descriptor, Place},
@@ -25,7 +26,8 @@ pub(super) struct Bin {
     /// The free set of the current slab, lent by its descriptor; empty, and of no memory, if there
     /// is none.
     pub(super) free: Linked,
-    pub(super) allocations: Counter,
+    /// Allocations until one is due.
+    pub(super) countdown: Countdown,
     pub(super) frees: Counter,
     /// Bytes asked for, less those that came back: wraps, and only the sum over heaps counts.
     pub(super) requested_bytes: Counter,
@@ -66,7 +68,7 @@ impl Bin {
             free: Linked::new(),
             inverse: Cell::new(0),
             limit: Cell::new(0),
-            allocations: Counter::new(),
+            countdown: Countdown::new(),
             frees: Counter::new(),
             requested_bytes: Counter::new(),
         }
@@ -131,6 +133,8 @@ pub(super) struct Shelf {
     pub(super) full: Cell<*const Descriptor>,
     /// What the arena has been told of this bin.
     pub(super) published: Cell<Held>,
+    /// Allocations by the bin.
+    pub(super) granted: Granted,
 }
 
 impl Shelf {
@@ -140,6 +144,7 @@ impl Shelf {
             open: Cell::new(ptr::null()),
             full: Cell::new(ptr::null()),
             published: Cell::new(Held { allocated_bytes: 0, requested_bytes: 0 }),
+            granted: Granted::new(),
         }
     }
 

@@ -2,5 +2,9 @@
 
 mod common;
 mod library;
+mod profile;
 mod programs;
+#[expect(dead_code, reason = "other tests look at the rest")]
+#[path = "../../../tests/common/recording.rs"]
+mod recording;
 mod socket;
