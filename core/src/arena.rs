@@ -403,8 +403,8 @@ impl<C: Config> Arena<C> {
         self.backend.page_bytes().get()
     }
 
-    pub(crate) fn base_and_descriptors(&self) -> (usize, Option<NonNull<Descriptor>>) {
-        (self.base.load(Relaxed).addr(), NonNull::new(self.descriptors.load(Relaxed)))
+    pub(crate) fn base_and_descriptors(&self) -> (usize, *const Descriptor) {
+        (self.base.load(Relaxed).addr(), self.descriptors.load(Relaxed))
     }
 
     pub(crate) fn opened_bytes(&self) -> usize {

@@ -164,10 +164,10 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// No blocks, nowhere.
+    /// No blocks, nowhere: zeroes.
     pub const fn new() -> Self {
         Self {
-            head: Cell::new(core::ptr::without_provenance_mut(Link::END.offset_bytes())),
+            head: Cell::new(core::ptr::null_mut()),
             bound: Cell::new(0),
             base: Cell::new(core::ptr::null_mut()),
             secret: Cell::new(0),

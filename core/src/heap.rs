@@ -60,7 +60,7 @@ pub struct Heap<C: Config> {
     /// and only the sum over heaps counts.
     large_requested_bytes: Counter,
     base: Cell<usize>,
-    descriptors: Cell<NonNull<Descriptor>>,
+    descriptors: Cell<*const Descriptor>,
     /// How far this heap knows the arena to be open; zero in a heap that stands for none.
     opened_bytes: Cell<usize>,
     retained_bytes: Cell<usize>,
@@ -125,11 +125,13 @@ impl<C: Config> Heap<C> {
 
     /// A heap that stands for none: every allocation and every free takes the slow path. For a
     /// thread-local pointer to start from, so that the fast paths need no test for it.
+    ///
+    /// It is all zeroes: memory that nobody has touched yet is such a heap.
     pub const fn none() -> Self {
         const { assert!(mem::offset_of!(Self, classes) == CLASSES_START) };
         Self {
             base: Cell::new(0),
-            descriptors: Cell::new(NonNull::dangling()),
+            descriptors: Cell::new(ptr::null()),
             opened_bytes: Cell::new(0),
             arena: Cell::new(ptr::null()),
             link: Cell::new(None),
@@ -154,14 +156,12 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// A heap of `arena`, which must outlive it.
-    pub(crate) fn new(arena: &Arena<C>) -> Self {
-        let heap = Self::none();
+    /// Makes a heap that stands [for none](Self::none) one of `arena`, which must outlive it.
+    pub(crate) fn belong_to(&self, arena: &Arena<C>) {
         let (base, descriptors) = arena.base_and_descriptors();
-        heap.base.set(base);
-        heap.descriptors.set(descriptors.unwrap_or(NonNull::dangling()));
-        heap.arena.set(arena);
-        heap
+        self.base.set(base);
+        self.descriptors.set(descriptors);
+        self.arena.set(arena);
     }
 
     /// The class that serves a layout; `None` if it needs a span of its own.

@@ -4,10 +4,14 @@ use std::{num::NonZeroUsize, ptr::NonNull};
 
 use genesis_mem_core::{
     backend::{Backend, Capabilities, Contents, HostBackend, Region},
+    heap::Heap,
     static_backend::StaticBackend,
 };
 use genesis_mem_host::os::OsMemory;
-use genesis_mem_tests::backend::{FaultingBackend, REFUSED};
+use genesis_mem_tests::{
+    backend::{FaultingBackend, REFUSED},
+    config::Large,
+};
 
 fn nonzero(bytes: usize) -> NonZeroUsize {
     NonZeroUsize::new(bytes).unwrap()
@@ -124,5 +128,25 @@ fn a_move_that_fails_leaves_the_target_usable() {
         assert!(moved.is_ok() || kept, "what was not moved is still there");
         (8 * page..16 * page).for_each(|offset| at(offset).write(1));
         OsMemory.release(region).unwrap();
+    }
+}
+
+#[test]
+fn zeroes_are_a_heap_that_stands_for_none() {
+    // SAFETY: what is tested: every field is valid as zeroes.
+    let heap: Box<Heap<Large>> = unsafe { Box::new_zeroed().assume_init() };
+    assert!(heap.is_none());
+    let mut data = [0u64; 2];
+    let block = NonNull::from(&mut data).cast();
+    // SAFETY: the heap is this test's.
+    unsafe {
+        for bytes in [0, 8, 1000, 8192, 8193, 1 << 18, 1 << 30] {
+            assert_eq!(heap.alloc_fast(bytes, 8), None);
+            assert_eq!(heap.alloc_otherwise(bytes, 8), None);
+        }
+        assert!(heap.free_fast(block, 16).is_err());
+        assert!(!heap.free_larger(block, 10_000, 8) && !heap.free_otherwise(block, 10_000, 8));
+        assert!(!heap.free_unsized_fast(block));
+        assert_eq!(heap.reallocate_fast(block, Some(16), 8, 32), None);
     }
 }

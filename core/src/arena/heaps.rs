@@ -94,12 +94,11 @@ impl<C: Config> Arena<C> {
             growth.heaps_committed += count;
         }
         let heap = NonNull::new(self.heaps.load(Relaxed))?;
-        // SAFETY: I4: the slot is inside the committed part of the heap table, and new.
-        let heap = unsafe {
-            let heap = heap.add(index);
-            heap.write(Heap::new(self));
-            heap
-        };
+        // SAFETY: I4: the slot is inside the committed part of the heap table, and new: it reads as
+        // zeroes, which are a heap that stands for none.
+        let heap = unsafe { heap.add(index) };
+        // SAFETY: as above. What is written to is what is used: a heap of zeroes is not copied there.
+        unsafe { heap.as_ref() }.belong_to(self);
         // Release pairs with the Acquire in `heaps_so_far`.
         self.heap_count.store(index + 1, Release);
         Some(heap)

@@ -344,7 +344,7 @@ impl<C: Config> Heap<C> {
             return None;
         }
         // SAFETY: I3: descriptors exist for every open granule.
-        Some(unsafe { self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES).as_ref() })
+        Some(unsafe { &*self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES) })
     }
 
     /// The head of the span that `block` lies in, if the heap knows that ground.

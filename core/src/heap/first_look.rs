@@ -25,18 +25,20 @@ pub(super) struct FirstLook {
     /// Frees since about the last judgement but one whose block was in no current slab, as far as
     /// noted: when such a slab tells of them, or becomes current.
     elsewhere: Cell<u32>,
-    /// How many of those make a judgement due: adding up all frees takes longer than a free.
-    due_at: Cell<u32>,
+    /// How many of those are not enough yet to make a judgement due, but for [`ELSEWHERE`]: adding up all
+    /// frees takes longer than a free.
+    put_off: Cell<u32>,
     /// How many frees of all classes there had been by then.
     frees_then: Cell<u64>,
 }
 
 impl FirstLook {
+    /// On, with nothing known: zeroes.
     pub(super) const fn new() -> Self {
         Self {
             is_off: Cell::new(false),
             elsewhere: Cell::new(0),
-            due_at: Cell::new(ELSEWHERE),
+            put_off: Cell::new(0),
             frees_then: Cell::new(0),
         }
     }
@@ -56,17 +58,17 @@ impl<C: Config> Heap<C> {
     /// Decides whether the first look is worth it, if `is_due` or there is news enough.
     pub(super) fn judge_first_look(&self, is_due: bool) {
         let look = &self.first_look;
-        if !is_due && look.elsewhere.get() < look.due_at.get() {
+        if !is_due && look.elsewhere.get() < look.put_off.get().saturating_add(ELSEWHERE) {
             return;
         }
         let frees =
             self.classes.0.iter().map(|class| class.bin.frees.get()).fold(0, u64::wrapping_add);
         let since = frees.wrapping_sub(look.frees_then.get());
         if since < FREES {
-            look.due_at.set(look.elsewhere.get().saturating_add(ELSEWHERE));
+            look.put_off.set(look.elsewhere.get());
             return;
         }
-        look.due_at.set(ELSEWHERE);
+        look.put_off.set(0);
         let share = if look.is_off.get() { 2 * MISSING_SHARE } else { MISSING_SHARE };
         let is_off = u64::from(look.elsewhere.get()) * share > since;
         // What is known grows less important, but not at once: it is noted in lumps.

@@ -32,19 +32,20 @@ pub(super) struct Outbox {
 struct Parcel {
     slab: Cell<*const Descriptor>,
     first: Cell<Link>,
-    last: Cell<NonNull<FreeBlock>>,
+    last: Cell<Option<NonNull<FreeBlock>>>,
     count: Cell<u32>,
     /// How many blocks it takes until it is sent.
     room: Cell<u32>,
 }
 
 impl Outbox {
+    /// Nothing waits: zeroes.
     pub(super) const fn new() -> Self {
         const fn empty() -> Parcel {
             Parcel {
                 slab: Cell::new(ptr::null()),
-                first: Cell::new(Link::END),
-                last: Cell::new(NonNull::dangling()),
+                first: Cell::new(Link::to(0)),
+                last: Cell::new(None),
                 count: Cell::new(0),
                 room: Cell::new(0),
             }
@@ -114,7 +115,8 @@ impl<C: Config> Heap<C> {
         }
         self.send(arena, parcel);
         parcel.slab.set(slab);
-        parcel.last.set(located.block);
+        parcel.first.set(Link::END);
+        parcel.last.set(Some(located.block));
         let room = (PARCEL_BYTES / slab.block_bytes.get()) as u32;
         parcel.room.set(room.min(PARCEL_BLOCKS));
         // SAFETY: forwarded.
@@ -140,10 +142,10 @@ impl<C: Config> Heap<C> {
     fn send(&self, arena: &Arena<C>, parcel: &Parcel) {
         // SAFETY: I3: descriptors are immortal.
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
-        let first = parcel.first.replace(Link::END);
-        let count = parcel.count.replace(0);
+        let Some(last) = parcel.last.get() else { return };
+        let (first, count) = (parcel.first.get(), parcel.count.replace(0));
         // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
-        unsafe { Self::send_chain(arena, slab, first.offset_bytes(), parcel.last.get(), count) };
+        unsafe { Self::send_chain(arena, slab, first.offset_bytes(), last, count) };
     }
 
     /// Sends a chain of `count` blocks home to `slab`, from the one that lies `first_bytes` into it
