@@ -21,6 +21,7 @@ mod os;
 mod record;
 mod records;
 mod shards;
+mod spans;
 mod stacks;
 mod usages;
 mod write;
