@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use genesis_mem_core::stats::Bytes;
 
-use crate::{Memory, Report, Usage};
+use crate::{Memory, Report, Sampling, Usage};
 
 /// Lines of each table.
 const LINES: usize = 10;
@@ -29,8 +29,17 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
+        if let Some(Sampling { interval_bytes, samples }) = self.sampling {
+            let interval = Bytes(interval_bytes);
+            writeln!(
+                out,
+                "Call sites and sizes are estimated from {samples} samples, one each {interval} \
+                 on average."
+            )?;
+        }
         for pool in &self.pools {
-            let blocks = self.live.iter().filter(|live| live.memory == pool.memory).count();
+            let of_pool = self.usages.iter().filter(|usage| usage.memory == pool.memory);
+            let blocks: u64 = of_pool.map(Usage::live_blocks).sum();
             writeln!(
                 out,
                 "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {}); {:.1} % of \
@@ -68,7 +77,7 @@ impl Report {
         for site in sites.iter().take(LINES) {
             let (bytes, blocks) = figures(&site.usage);
             let Usage { memory, stack, .. } = site.usage;
-            let (bytes, place) = (Bytes(bytes).to_string(), self.stacks.location(stack));
+            let (bytes, place) = (Bytes(bytes).to_string(), self.stacks.description(stack));
             writeln!(out, "  {bytes:>10} in {blocks:>8} blocks  {memory:6}  {place}")?;
         }
         others(out, sites.len())
@@ -82,7 +91,8 @@ impl Report {
         writeln!(out, "\nShort-lived, freed within a millisecond:")?;
         for site in sites.iter().take(LINES) {
             let usage = site.usage;
-            let (mean, place) = (age(usage.mean_lifetime_ns()), self.stacks.location(usage.stack));
+            let (mean, place) =
+                (age(usage.mean_lifetime_ns()), self.stacks.description(usage.stack));
             writeln!(
                 out,
                 "  {:>8} of {:>8} freed blocks, {mean} on average  {:6}  {place}",

@@ -13,7 +13,8 @@ pub struct Point {
 }
 
 /// Levels of one kind of memory over time. The last point is the state at the end, whatever was
-/// lost before: levels are counted backwards from there.
+/// lost before: levels are counted backwards from there. Where events are missing, as in a sample,
+/// it consists of the levels that were noted at times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeline {
@@ -47,8 +48,22 @@ fn before(event: &Event, mut level: Level) -> Level {
 impl Timeline {
     /// The timeline of a recording.
     pub fn of(recording: &Recording, memory: Memory) -> Self {
-        let mut level = recording.end_of(memory);
-        let mut points = vec![Point { time_ns: recording.end_ns, level }];
+        let noted = || recording.levels.iter().filter(|(of, _)| *of == memory).map(|(_, at)| *at);
+        let end = Point { time_ns: recording.end_ns, level: recording.end_of(memory) };
+        let points = if recording.sampling.is_some() && noted().next().is_some() {
+            noted().filter(|point| point.time_ns < end.time_ns).chain([end]).collect()
+        } else {
+            let told = Self::told(recording, memory, end);
+            let begin_ns = recording.begin_ns;
+            noted().take_while(|point| point.time_ns < begin_ns).chain(told).collect()
+        };
+        Self { memory, points, marks: recording.marks.clone() }
+    }
+
+    /// Counted backwards from the end by the events, which are all there are.
+    fn told(recording: &Recording, memory: Memory, end: Point) -> Vec<Point> {
+        let mut level = end.level;
+        let mut points = vec![end];
         for event in recording.events.iter().rev().filter(|event| event.memory == memory) {
             let earlier = before(event, level);
             if earlier != level {
@@ -58,7 +73,7 @@ impl Timeline {
         }
         points.push(Point { time_ns: recording.begin_ns, level });
         points.reverse();
-        Self { memory, points, marks: recording.marks.clone() }
+        points
     }
 
     /// The state at the end.
