@@ -36,6 +36,8 @@ pub mod options;
 pub mod os;
 mod pinned;
 mod process;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod purger;
 mod thread;
 

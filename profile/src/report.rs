@@ -87,7 +87,8 @@ impl Usage {
         self.freed_blocks += other.freed_blocks;
         self.freed_bytes += other.freed_bytes;
         self.short_blocks += other.short_blocks;
-        self.lifetime_ns += other.lifetime_ns;
+        // Of many blocks that lived long it may be more than there are numbers.
+        self.lifetime_ns = self.lifetime_ns.saturating_add(other.lifetime_ns);
     }
 }
 

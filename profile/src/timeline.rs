@@ -35,11 +35,11 @@ fn before(event: &Event, mut level: Level) -> Level {
             *allocated_bytes = allocated_bytes.saturating_sub(event.block_bytes);
         }
         EventKind::Free => {
-            *live_bytes += event.bytes;
-            *allocated_bytes += event.block_bytes;
+            *live_bytes = live_bytes.saturating_add(event.bytes);
+            *allocated_bytes = allocated_bytes.saturating_add(event.block_bytes);
         }
         EventKind::Grow => *reserved_bytes = reserved_bytes.saturating_sub(event.bytes),
-        EventKind::Purge => *reserved_bytes += event.bytes,
+        EventKind::Purge => *reserved_bytes = reserved_bytes.saturating_add(event.bytes),
         _ => {}
     }
     level
