@@ -7,6 +7,7 @@
 
 mod error;
 mod image;
+mod kept;
 mod maps;
 mod names;
 mod recorded;
@@ -20,6 +21,7 @@ pub use genesis_mem_profile as model;
 
 pub use self::{
     error::ReadError,
+    kept::KEPT_BY_RUNTIMES,
     recorded::{Names, Recorded},
     records::Header,
 };

@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{Frame, Live, Memory, Report, StackId, Stacks, clock, summary::age};
 
-/// Callers that a leak names.
-const CALLERS: usize = 6;
+/// Frames that a leak names.
+const PATH: usize = 6;
 
 /// A point in time: what is live then is kept on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +43,9 @@ pub struct Leak {
     pub stack: StackId,
     /// File and line.
     pub location: String,
-    /// Who called there, from the function itself outwards; empty where only the line is known.
-    pub callers: Vec<String>,
+    /// The call site with its function, and those that called it, outwards; empty where only the
+    /// line is known.
+    pub path: Vec<String>,
     /// How many blocks.
     pub blocks: u64,
     /// Their bytes.
@@ -164,7 +165,7 @@ fn leak(stacks: &Stacks, memory: Memory, mut of: Vec<(StackId, Sum)>) -> Leak {
         memory,
         stack,
         location: stacks.location(stack),
-        callers: named.take(CALLERS).map(Frame::description).collect(),
+        path: named.take(PATH).map(Frame::description).collect(),
         blocks: sum.blocks.round() as u64,
         bytes: sum.bytes.round() as u64,
         oldest_ns: sum.oldest_ns,
@@ -197,9 +198,9 @@ impl fmt::Display for Leaks {
                 leak.memory,
                 age(leak.youngest_ns),
                 age(leak.oldest_ns),
-                leak.location
+                leak.path.first().unwrap_or(&leak.location)
             )?;
-            for caller in &leak.callers {
+            for caller in leak.path.iter().skip(1) {
                 writeln!(f, "{:14}{caller}", "")?;
             }
         }

@@ -68,7 +68,7 @@ fn leaks_have_callers_and_can_be_ignored() {
     let report = report([1000, 500, 100]);
     let leaks = report.leaks(Baseline::default());
     assert_eq!((leaks.sites.len(), leaks.blocks(), leaks.bytes()), (2, 6, 1600));
-    assert_eq!(leaks.sites[0].callers, ["src/main.rs:5, in fill", "src/main.rs:20, in main"]);
+    assert_eq!(leaks.sites[0].path, ["src/main.rs:5, in fill", "src/main.rs:20, in main"]);
     let later = report.leaks(Baseline::from_ns(400));
     assert_eq!((later.blocks(), later.bytes()), (1, 750));
     for pattern in ["fill", "reserve", "bin/program"] {
