@@ -39,6 +39,10 @@ mod process;
 #[cfg(feature = "profile")]
 pub mod profile;
 mod purger;
+pub mod sampler;
+mod sink;
+#[doc(hidden)]
+pub mod stack;
 mod thread;
 
 pub use genesis_mem_core as core;

@@ -13,6 +13,7 @@ use crate::{
     arena::Arena,
     config::Config,
     descriptor::{Descriptor, tag},
+    event::EventSink,
     free_blocks::{FreeBlock, FreeBlocks, Located},
     size_class::HostClasses,
 };
@@ -101,11 +102,15 @@ impl<C: Config> Heap<C> {
     }
 
     #[inline(always)]
-    fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
-        let Located { block, .. } = bin.free.pop()?;
-        bin.allocations.add(1);
+    pub(super) fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
+        let located = bin.free.pop()?;
+        if !C::Sink::SAMPLES {
+            bin.countdown.count();
+        } else if bin.countdown.count_to_due() {
+            return bin.put_back(located);
+        }
         bin.requested_bytes.add(bytes as u64);
-        Some(block.cast())
+        Some(located.block.cast())
     }
 
     /// A block, on the fast path or a slow one; `None` where memory has run out or the layout is
@@ -235,7 +240,7 @@ impl<C: Config> Heap<C> {
         bytes: usize,
     ) -> bool {
         let block = block.cast::<FreeBlock>();
-        if slab.tag() <= tag::LARGE
+        if slab.tag() <= tag::LAST
             || !ptr::eq(bin, self.bin(slab.class()))
             // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
             || !unsafe { slab.may_be_live(block, offset_bytes) }

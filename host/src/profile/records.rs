@@ -202,6 +202,10 @@ pub(super) fn events(section: Section<'_>) -> Result<Vec<RawEvent>, ReadError> {
         if time_ns > MOST {
             return Err(broken("a time that cannot be"));
         }
+        if time_ns == 0 {
+            // It was being written.
+            continue;
+        }
         let kind = match u16_at(record, 40) {
             kind @ (0 | 1) => EventKind::Alloc { hit: kind == 1 },
             2 => EventKind::Free,
