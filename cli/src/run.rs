@@ -53,7 +53,7 @@ struct Outcome {
     /// Of the programs that it started and that ended by themselves.
     others: Vec<Report>,
     /// What the profiler wrote.
-    recordings: Vec<PathBuf>,
+    recordings: profile::Written,
     /// Null where nobody asked for it.
     leaks: Option<profile::Leaked>,
 }
@@ -79,9 +79,8 @@ impl Run {
         let exit_code = exit_code(wait(child)?);
         let (snapshot, others) = collect(folder.path(), number)?;
         let program = self.program.iter().map(|word| word.to_string_lossy().into()).collect();
-        let recordings = profiling.recordings()?;
-        let leaks = profiling.leaks(&recordings, number)?;
-        let recordings = profiling.kept(recordings);
+        let recordings = profiling.written(number)?;
+        let leaks = profiling.leaks(&recordings)?;
         let leaked = leaks.as_ref().is_some_and(|leaks| leaks.blocks > 0);
         self.print(&Outcome { program, exit_code, snapshot, others, recordings, leaks })?;
         Ok(if leaked { LEAKED } else { Exit(exit_code) })
@@ -128,13 +127,7 @@ impl std::fmt::Display for Outcome {
                  the largest held {peak}."
             )?;
         }
-        if let Some(first) = self.recordings.first() {
-            writeln!(f, "Recordings of the profiler:")?;
-            for path in &self.recordings {
-                writeln!(f, "  {}", path.display())?;
-            }
-            writeln!(f, "Look at them with: genesis-mem report {}", first.display())?;
-        }
+        write!(f, "{}", self.recordings)?;
         match &self.leaks {
             Some(leaks) => writeln!(f, "{leaks}"),
             None => Ok(()),
@@ -199,6 +192,9 @@ fn collect(folder: &Path, number: u32) -> anyhow::Result<(Option<Report>, Vec<Re
     let (mut snapshot, mut others) = (None, Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if entry.path().extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
         // A process that is being ended may have left half a file.
         let Ok(report) = Report::parse(&fs::read_to_string(entry.path())?) else { continue };
         if entry.file_name() == *own {

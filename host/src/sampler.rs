@@ -37,7 +37,7 @@ use core::{
 use self::shards::Shard;
 pub(crate) use self::{
     environment::read as read_environment,
-    os::set_own_code,
+    os::{now_ns, set_own_code},
     record::{
         after_fork, after_fork_in_child, before_fork, draw, forget_range, freed, missed, note,
         resized, taken,

@@ -43,8 +43,7 @@ pub struct Leak {
     pub stack: StackId,
     /// File and line.
     pub location: String,
-    /// The call site with its function, and those that called it, outwards; empty where only the
-    /// line is known.
+    /// The call site with its function, and those that called it, outwards.
     pub path: Vec<String>,
     /// How many blocks.
     pub blocks: u64,
@@ -160,17 +159,24 @@ fn leak(stacks: &Stacks, memory: Memory, mut of: Vec<(StackId, Sum)>) -> Leak {
     let mut sum = Sum::NOTHING;
     of.iter().for_each(|(_, part)| sum.join(part));
     let stack = of.first().map_or(StackId::UNKNOWN, |(stack, _)| *stack);
-    let named = stacks.from_site(stack).filter(|frame| !frame.function.is_empty());
+    let called = stacks.from_site(stack).take_while(|frame| !starts_programs(&frame.function));
     Leak {
         memory,
         stack,
         location: stacks.location(stack),
-        path: named.take(PATH).map(Frame::description).collect(),
+        path: called.take(PATH).map(Frame::description).collect(),
         blocks: sum.blocks.round() as u64,
         bytes: sum.bytes.round() as u64,
         oldest_ns: sum.oldest_ns,
         youngest_ns: sum.youngest_ns,
     }
+}
+
+/// Whether a function is there in each program or thread, around what its author wrote.
+fn starts_programs(function: &str) -> bool {
+    let starts = ["__libc_start", "_start", "clone3", "start_thread", "std::rt::lang_start"];
+    starts.iter().any(|start| function.starts_with(start))
+        || function.contains("__rust_begin_short_backtrace")
 }
 
 /// Whether a stack goes through something with that text in its name.

@@ -86,6 +86,15 @@ impl Recording {
         self.levels.sort_by_key(|(_, point)| point.time_ns);
     }
 
+    /// Forgets what was before `begin_ns`.
+    pub fn begin_at(&mut self, begin_ns: u64) {
+        self.begin_ns = self.begin_ns.max(begin_ns).min(self.end_ns);
+        let begin_ns = self.begin_ns;
+        self.events.retain(|event| event.time_ns >= begin_ns);
+        self.marks.retain(|mark| mark.time_ns >= begin_ns);
+        self.levels.retain(|(_, point)| point.time_ns >= begin_ns);
+    }
+
     /// Forgets where in the code everything was, where that means nothing to whoever reads it.
     pub fn forget_stacks(&mut self) {
         self.stacks = Stacks::default();

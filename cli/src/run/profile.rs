@@ -87,44 +87,66 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 impl Profiling<'_> {
-    /// What was written since the program started.
-    pub(super) fn recordings(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let Some(folder) = &self.folder else { return Ok(Vec::new()) };
+    /// What was written since the program started, as process `number`.
+    pub(super) fn written(&self, number: u32) -> anyhow::Result<Written> {
+        let Some(folder) = &self.folder else { return Ok(Written::default()) };
         let is_new = |path: &PathBuf| match self.earlier.get(path) {
             Some(earlier) => *earlier != modified(path),
             None => true,
         };
-        Ok(in_folder(folder)?.into_iter().filter(is_new).collect())
-    }
-
-    /// The recordings that stay; says so where there should be some and are none.
-    pub(super) fn kept(&self, recordings: Vec<PathBuf>) -> Vec<PathBuf> {
-        if self.folder.is_some() && recordings.is_empty() {
+        let of_process = format!(".{number}");
+        let is_own = |path: &PathBuf| {
+            path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with(&of_process))
+        };
+        let new = in_folder(folder)?.into_iter().filter(is_new);
+        let (own, others): (Vec<_>, Vec<_>) = new.partition(is_own);
+        // A program that ran another one in its place may have left two: the last is meant.
+        let own = own.into_iter().max_by_key(|path| modified(path));
+        if own.is_none() {
             eprintln!(
                 "genesis-mem: the program left no recording: one that ends by a signal or by \
                  _exit, has more rights than you, or is linked statically does not"
             );
         }
-        if self.options.folder.is_some() { recordings } else { Vec::new() }
+        Ok(Written { own, others, is_kept: self.options.folder.is_some() })
     }
 
-    /// What the program itself, process `number`, never freed.
-    pub(super) fn leaks(
-        &self,
-        recordings: &[PathBuf],
-        number: u32,
-    ) -> anyhow::Result<Option<Leaked>> {
-        if !self.options.leaks {
-            return Ok(None);
-        }
-        let of_number = format!(".{number}.");
-        let is_own = |path: &&PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().contains(&of_number))
-        };
-        let Some(path) = recordings.iter().find(is_own) else { return Ok(None) };
-        let leaks = self.options.leak_options.leaks(&Opened::open(path)?)?;
+    /// What the program itself never freed.
+    pub(super) fn leaks(&self, written: &Written) -> anyhow::Result<Option<Leaked>> {
+        let (true, Some(own)) = (self.options.leaks, &written.own) else { return Ok(None) };
+        let leaks = self.options.leak_options.leaks(&Opened::open(own)?)?;
         let (blocks, bytes, text) = (leaks.blocks(), leaks.bytes(), leaks.to_string());
         Ok(Some(Leaked { blocks, bytes, text }))
+    }
+}
+
+/// The recordings of a run.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Written {
+    /// Of the program itself.
+    own: Option<PathBuf>,
+    /// Of processes that it started.
+    others: Vec<PathBuf>,
+    /// Whether the user has them.
+    #[serde(skip)]
+    is_kept: bool,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_kept {
+            return Ok(());
+        }
+        if let Some(own) = &self.own {
+            let path = own.display();
+            writeln!(f, "Recorded; see who held the memory with\n  genesis-mem report {path}")?;
+        }
+        if let Some(folder) = self.others.first().and_then(|path| path.parent()) {
+            let (count, folder) = (self.others.len(), folder.display());
+            writeln!(f, "Recorded too were processes that it started, {count}; see them with")?;
+            writeln!(f, "  genesis-mem report {folder}")?;
+        }
+        Ok(())
     }
 }
 

@@ -11,10 +11,12 @@ pub(super) struct Mapping {
     /// In the file.
     pub(super) offset: u64,
     pub(super) path: PathBuf,
+    /// Whether the file was gone already, or another one in its place.
+    pub(super) is_deleted: bool,
 }
 
 /// All code that was mapped, in order of address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Maps(Vec<Mapping>);
 
 impl Maps {
@@ -46,7 +48,8 @@ fn mapping(line: &str) -> Option<Mapping> {
     let offset = words.next()?;
     // What follows are the device and the inode, and blanks before the path.
     let path = words.nth(2)?.trim_start();
-    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    let there = path.strip_suffix(" (deleted)");
+    let (path, is_deleted) = (there.unwrap_or(path), there.is_some());
     let number = |text: &str| u64::from_str_radix(text, 16).ok();
     let is_file = is_code && Path::new(path).is_absolute();
     is_file.then_some(Mapping {
@@ -54,6 +57,7 @@ fn mapping(line: &str) -> Option<Mapping> {
         end: number(end)?,
         offset: number(offset)?,
         path: path.into(),
+        is_deleted,
     })
 }
 
@@ -77,5 +81,6 @@ mod tests {
         assert_eq!(found(0x7fff), Some("/usr/bin/a program".into()));
         assert_eq!((found(0x5000), found(0x8000), found(0xb000)), (None, None, None));
         assert_eq!(found(0xf001), Some("/usr/lib/libgone.so".into()));
+        assert!(maps.all()[1].is_deleted && !maps.all()[0].is_deleted);
     }
 }

@@ -21,7 +21,7 @@ use super::{
     rounding::Rounding,
     sections::{Kind, sections},
     segments::segments,
-    symbols::Symbols,
+    symbols::{Known, Symbols},
 };
 
 /// What a program knew of its memory, read from a recording. Names are looked up apart, since
@@ -119,6 +119,10 @@ impl Recorded {
         self.is_whole
     }
 
+    pub(super) fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
     /// From when on blocks that stay are leaks, if the program said so.
     pub fn baseline(&self) -> Baseline {
         Baseline::from_ns(self.header.baseline_ns)
@@ -127,11 +131,20 @@ impl Recorded {
     /// Looks up where in the code everything was: function, file and line, calls that were inlined
     /// too, from the debug information of the programs and libraries on this machine, or else from
     /// their symbols. Tells `on_step` how many stacks are done, and of how many.
-    pub fn names(&self, mut on_step: impl FnMut(usize, usize)) -> Names {
+    pub fn names(&self, on_step: impl FnMut(usize, usize)) -> Names {
+        self.names_from(&mut Known::default(), on_step)
+    }
+
+    /// The same, with what is known already of the same maps, and more of it afterwards.
+    pub(super) fn names_from(
+        &self,
+        known: &mut Known,
+        mut on_step: impl FnMut(usize, usize),
+    ) -> Names {
         let epoch_ns = self.header.epoch_ns;
         let recorded_ns =
             if epoch_ns > 0 { epoch_ns.saturating_add(self.header.end_ns) } else { 0 };
-        let mut symbols = Symbols::new(&self.maps, recorded_ns);
+        let mut symbols = Symbols::new(&self.maps, recorded_ns, std::mem::take(known));
         let mut names = Names::default();
         for (done, stack) in self.stacks.iter().enumerate() {
             let id = symbols.intern(&mut names.stacks, &stack.addresses);
@@ -139,7 +152,8 @@ impl Recorded {
             on_step(done + 1, self.stacks.len());
         }
         names.stacks.modules = symbols.modules();
-        names.changed = symbols.changed;
+        names.changed = symbols.changed().to_vec();
+        *known = symbols.known;
         names
     }
 
@@ -187,7 +201,9 @@ impl Recorded {
     fn sampling(&self) -> Option<Sampling> {
         let samples = self.usages.iter().map(|usage| usage.samples).sum();
         let interval_bytes = self.header.interval_bytes;
-        (!self.header.is_full).then_some(Sampling { interval_bytes, samples })
+        // Every block may have been recorded only from some time on.
+        let is_sample = !self.header.is_full || self.live.iter().any(|live| live.weight > 1.0);
+        is_sample.then_some(Sampling { interval_bytes, samples })
     }
 
     /// The levels at the end.

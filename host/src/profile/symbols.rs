@@ -3,13 +3,20 @@
 
 use std::{collections::HashMap, env, path::PathBuf};
 
-use genesis_mem_profile::{Call, Frame, Module, Stacks};
+use genesis_mem_profile::{Call, Frame, Module, StackId, Stacks};
 
 use super::{
     image::{Image, NoImage},
-    maps::Maps,
+    maps::{Mapping, Maps},
     names::allocates_for_others,
 };
+
+/// What was found at addresses, to go on with.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    places: HashMap<u64, Place>,
+    changed: Vec<PathBuf>,
+}
 
 /// Looks up addresses of one recorded process. Files are opened when an address lies in them.
 pub(super) struct Symbols<'r> {
@@ -17,22 +24,41 @@ pub(super) struct Symbols<'r> {
     /// The time of day when the process was recorded, nanoseconds.
     recorded_ns: u64,
     images: HashMap<PathBuf, Option<Image>>,
-    /// By address.
-    known: HashMap<u64, Place>,
+    pub(super) known: Known,
     /// The folder that paths of sources are shown below.
     folder: String,
-    /// Files that were changed since.
-    pub(super) changed: Vec<PathBuf>,
 }
 
-#[derive(Clone)]
+/// Which frame of a stack is its call site.
+#[derive(Default)]
+struct Site {
+    named: Option<usize>,
+    unnamed: Option<usize>,
+}
+
+impl Site {
+    fn look_at(&mut self, number: usize, frame: &Frame, module: &str) {
+        if self.named.is_none() && !allocates_for_others(frame, module) {
+            let is_named = frame.line > 0 || !matches!(&*frame.function, "" | "_start");
+            let place = if is_named { &mut self.named } else { &mut self.unnamed };
+            place.get_or_insert(number);
+        }
+    }
+
+    /// A name further out says more than an address.
+    fn frame(&self) -> usize {
+        self.named.or(self.unnamed).unwrap_or(0)
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Place {
     module: Option<u32>,
     frames: Vec<Frame>,
 }
 
 impl<'r> Symbols<'r> {
-    pub(super) fn new(maps: &'r Maps, recorded_ns: u64) -> Self {
+    pub(super) fn new(maps: &'r Maps, recorded_ns: u64, known: Known) -> Self {
         let folder = env::current_dir().map_or_else(
             |_| String::new(),
             |folder| {
@@ -40,17 +66,17 @@ impl<'r> Symbols<'r> {
                 if folder.ends_with('/') { folder } else { folder + "/" }
             },
         );
-        let (images, known, changed) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { maps, recorded_ns, images, known, folder, changed }
+        Self { maps, recorded_ns, images: HashMap::new(), known, folder }
+    }
+
+    /// Files that were changed since the process mapped them.
+    pub(super) fn changed(&self) -> &[PathBuf] {
+        &self.known.changed
     }
 
     /// Adds the stack of these return addresses.
-    pub(super) fn intern(
-        &mut self,
-        stacks: &mut Stacks,
-        addresses: &[u64],
-    ) -> genesis_mem_profile::StackId {
-        let (mut frames, mut calls, mut site) = (Vec::new(), Vec::new(), None);
+    pub(super) fn intern(&mut self, stacks: &mut Stacks, addresses: &[u64]) -> StackId {
+        let (mut frames, mut calls, mut site) = (Vec::new(), Vec::new(), Site::default());
         for &address in addresses {
             // A call may be the last instruction of its function: look where the call is.
             let address = address.saturating_sub(1);
@@ -58,23 +84,21 @@ impl<'r> Symbols<'r> {
             let module = place.module.map(|module| &self.maps.all()[module as usize].path);
             let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
             for frame in &place.frames {
-                if site.is_none() && !allocates_for_others(frame, &module) {
-                    site = Some(frames.len());
-                }
+                site.look_at(frames.len(), frame, &module);
                 frames.push(frame.clone());
             }
             let count = place.frames.len() as u32;
             calls.push(Call { address, module: place.module, frames: count });
         }
-        stacks.intern_calls(frames, &calls, site.unwrap_or(0))
+        stacks.intern_calls(frames, &calls, site.frame())
     }
 
     fn place(&mut self, address: u64) -> Place {
-        if let Some(place) = self.known.get(&address) {
+        if let Some(place) = self.known.places.get(&address) {
             return place.clone();
         }
         let place = self.look_up(address);
-        self.known.insert(address, place.clone());
+        self.known.places.insert(address, place.clone());
         place
     }
 
@@ -87,7 +111,7 @@ impl<'r> Symbols<'r> {
         let offset = address - mapping.address + mapping.offset;
         let module = mapping.path.to_string_lossy().into_owned();
         let folder = self.folder.clone();
-        let image = self.image(&mapping.path);
+        let image = self.image(mapping);
         let own = image.and_then(|image| image.address_of(offset).map(|own| (image, own)));
         let mut frames = own.map_or_else(Vec::new, |(image, own)| {
             image.frames(own, &module, |file| file.strip_prefix(&folder).unwrap_or(file).to_owned())
@@ -100,13 +124,18 @@ impl<'r> Symbols<'r> {
         Place { module: Some(number as u32), frames }
     }
 
-    fn image(&mut self, path: &PathBuf) -> Option<&Image> {
+    fn image(&mut self, mapping: &Mapping) -> Option<&Image> {
+        let path = &mapping.path;
         if !self.images.contains_key(path) {
-            let image = match Image::open(path, self.recorded_ns) {
+            let image = match mapping.is_deleted {
+                true => Err(NoImage::Changed),
+                false => Image::open(path, self.recorded_ns),
+            };
+            let image = match image {
                 Ok(image) => Some(image),
                 Err(NoImage::Unreadable) => None,
                 Err(NoImage::Changed) => {
-                    self.changed.push(path.clone());
+                    self.known.changed.push(path.clone());
                     None
                 }
             };
@@ -117,7 +146,7 @@ impl<'r> Symbols<'r> {
 
     /// All mappings, with what the files say of themselves.
     pub(super) fn modules(&self) -> Vec<Module> {
-        let module = |mapping: &super::maps::Mapping| Module {
+        let module = |mapping: &Mapping| Module {
             path: mapping.path.to_string_lossy().into_owned(),
             build_id: match self.images.get(&mapping.path) {
                 Some(Some(image)) => image.build_id.clone(),
