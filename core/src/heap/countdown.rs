@@ -1,7 +1,7 @@
 //! How many allocations of a class are left until one takes the slow path, and how many there were.
 //!
-//! One word serves both: what was granted less what is left was allocated. So the fast path counts
-//! by one instruction, as it would without sampling, and the flags that it leaves say what is due.
+//! One word serves both: what was granted less what is left was allocated. So the fast path counts as
+//! it would without sampling, and has one comparison more.
 
 use crate::sync::atomic::{
     AtomicI64, AtomicU64,
@@ -26,35 +26,12 @@ impl Countdown {
         self.0.store(self.left().wrapping_sub(1), Relaxed);
     }
 
-    /// Counts an allocation. True: one was due already.
+    /// Whether the next allocation is due. Owner only.
     #[inline(always)]
-    pub(super) fn count_to_due(&self) -> bool {
-        // A relaxed load, a subtraction and a relaxed store, which the compiler does not join where
-        // the flags are of use.
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: the word is the owner's to write, aligned, and read and written whole.
-        unsafe {
-            core::arch::asm!(
-                "sub qword ptr [{left}], 1",
-                "js {due}",
-                left = in(reg) self.0.as_ptr(),
-                due = label { return true },
-                options(nostack),
-            );
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        {
-            self.count();
-            if self.left() < 0 {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// An allocation that was [counted](Self::count) takes place otherwise.
-    pub(super) fn count_back(&self) {
-        self.0.store(self.left().wrapping_add(1), Relaxed);
+    pub(super) fn is_over(&self) -> bool {
+        // Not an atomic read, which the compiler would not fold into the comparison.
+        // SAFETY: nobody but the owner writes the word.
+        unsafe { *self.0.as_ptr() <= 0 }
     }
 
     /// Allocations that are left. Any thread.

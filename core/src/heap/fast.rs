@@ -103,14 +103,13 @@ impl<C: Config> Heap<C> {
 
     #[inline(always)]
     pub(super) fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
-        let located = bin.free.pop()?;
-        if !C::Sink::SAMPLES {
-            bin.countdown.count();
-        } else if bin.countdown.count_to_due() {
-            return bin.put_back(located);
+        if C::Sink::SAMPLES && bin.countdown.is_over() {
+            return None;
         }
+        let Located { block, .. } = bin.free.pop()?;
+        bin.countdown.count();
         bin.requested_bytes.add(bytes as u64);
-        Some(located.block.cast())
+        Some(block.cast())
     }
 
     /// A block, on the fast path or a slow one; `None` where memory has run out or the layout is

@@ -5,13 +5,12 @@
 
 use core::ptr::NonNull;
 
-use super::{Heap, bins::Bin, free::Found};
+use super::{Heap, free::Found};
 use crate::{
     arena::{Arena, Fresh},
     config::{Config, Fault},
     descriptor::{Descriptor, tag},
     event::{EventSink, Sample},
-    free_blocks::{FreeBlocks, Located},
     size_class::{HostClasses, SizeClass},
 };
 
@@ -22,18 +21,6 @@ const ENDLESS: i64 = i64::MAX / 2;
 
 fn block_bytes(class: usize) -> usize {
     SizeClass::from_index(class).map_or(0, HostClasses::block_bytes)
-}
-
-impl Bin {
-    /// Undoes an allocation that was due to take the slow path.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn put_back(&self, located: Located) -> Option<NonNull<u8>> {
-        // SAFETY: I2: the block was taken out of the set just now.
-        unsafe { self.free.push(located) };
-        self.countdown.count_back();
-        None
-    }
 }
 
 impl<C: Config> Heap<C> {
