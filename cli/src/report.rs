@@ -6,18 +6,22 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use genesis_mem_host::profile::model::{
-    Diff, Memory,
-    format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+use genesis_mem_host::{
+    core::stats::Bytes,
+    profile::model::{
+        self, Diff, Memory,
+        format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+    },
 };
 
 use crate::{
     exit::{Exit, LEAKED},
-    recordings::{LeakOptions, Opened, mode},
+    recordings::{LeakOptions, Opened, in_folder, mode},
 };
 
 const NO_DIFF: &str = "--diff goes with the formats summary, pprof, flame and folded";
@@ -29,7 +33,7 @@ const NO_DIFF: &str = "--diff goes with the formats summary, pprof, flame and fo
 /// they are on this machine.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// The recording, or a folder of them, which are listed
+    /// The recording, or a folder: its only recording, or a list of those in it
     recording: PathBuf,
     /// What to write
     #[arg(long, short, value_enum, default_value_t = Format::Summary)]
@@ -40,6 +44,10 @@ pub struct Report {
     /// Show what grew since an older recording
     #[arg(long, value_name = "OLDER")]
     diff: Option<PathBuf>,
+    /// Show who held the memory at that time: at the peak, at the end, or so many seconds after
+    /// the beginning
+    #[arg(long, value_name = "peak|end|SECONDS", default_value = "end", conflicts_with = "leaks")]
+    at: Moment,
     /// Show what was never freed, and end with 23 where there is any
     #[arg(long, conflicts_with_all = ["diff", "format"])]
     leaks: bool,
@@ -48,6 +56,40 @@ pub struct Report {
     /// In flame graphs, show what was allocated so far instead of what is held
     #[arg(long)]
     total: bool,
+}
+
+/// A time of a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    Peak,
+    End,
+    Seconds(f64),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "peak" => Ok(Self::Peak),
+            "end" => Ok(Self::End),
+            _ => match text.trim_end_matches('s').parse() {
+                Ok(seconds) if (0.0..1e9).contains(&seconds) => Ok(Self::Seconds(seconds)),
+                _ => Err("expected peak, end, or seconds since the beginning".to_owned()),
+            },
+        }
+    }
+}
+
+impl Moment {
+    fn report(self, Opened { recorded, names }: &Opened) -> model::Report {
+        let begin_ns = recorded.header().begin_ns;
+        match self {
+            Self::End => recorded.report(names),
+            Self::Peak => recorded.report_at(names, recorded.peak(names).0),
+            Self::Seconds(seconds) => recorded.report_at(names, begin_ns + (seconds * 1e9) as u64),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,10 +140,14 @@ impl Report {
         if self.diff.is_some() && !self.format.has_diff() {
             bail!(NO_DIFF);
         }
-        if self.recording.is_dir() {
-            return self.folder();
+        let mut path = self.recording.clone();
+        if path.is_dir() {
+            match &in_folder(&path)?[..] {
+                [only] => path = only.clone(),
+                _ => return self.folder(),
+            }
         }
-        let opened = Opened::open(&self.recording)?;
+        let opened = Opened::open(&path)?;
         if self.leaks {
             let leaks = self.leak_options.leaks(&opened)?;
             self.to_output(|out| write!(out, "{}: {leaks}", opened.program()))?;
@@ -111,7 +157,7 @@ impl Report {
             None => self.to_output(|out| self.one(&opened, out))?,
             Some(older) => {
                 let older = Opened::open(older)?;
-                let reports = [&older, &opened].map(|one| one.recorded.report(&one.names));
+                let reports = [&older, &opened].map(|one| self.at.report(one));
                 let diff = Diff::between(&reports[0], &reports[1]);
                 self.to_output(|out| self.changes(&diff, out))?;
             }
@@ -152,13 +198,14 @@ impl Report {
 
     fn one(&self, opened: &Opened, out: &mut dyn Write) -> io::Result<()> {
         let Opened { recorded, names } = opened;
-        let report = || recorded.report(names);
+        let report = || self.at.report(opened);
         let recording = || recorded.recording(names);
         let timeline = || recording().timeline(Memory::Host);
         match self.format {
             Format::Summary => {
                 writeln!(out, "{} ({})\n", opened.program(), mode(recorded))?;
-                write!(out, "{}", report().summary())
+                write!(out, "{}", report().summary())?;
+                self.hint(opened, out)
             }
             Format::Pprof => pprof::write(&report(), out),
             Format::Flame => flame::write_svg(&report(), self.weight(), out),
@@ -173,6 +220,22 @@ impl Report {
             Format::Chrome => chrome::write(&recording(), out),
             Format::Torch => torch::write(&recording(), Memory::Host, out),
         }
+    }
+
+    /// Where there was much more, who looks for it looks at the wrong time.
+    fn hint(&self, Opened { recorded, names }: &Opened, out: &mut dyn Write) -> io::Result<()> {
+        let (time_ns, bytes) = recorded.peak(names);
+        let header = recorded.header();
+        let end_bytes = recorded.recording(names).end_of(Memory::Host).live_bytes;
+        if self.at != Moment::End || bytes / 2 <= end_bytes {
+            return Ok(());
+        }
+        let seconds = time_ns.saturating_sub(header.begin_ns) as f64 / 1e9;
+        writeln!(
+            out,
+            "\nAt its peak, {seconds:.3} s after the beginning, it held {}; see by whom with --at peak",
+            Bytes(bytes)
+        )
     }
 
     fn changes(&self, diff: &Diff, out: &mut dyn Write) -> io::Result<()> {

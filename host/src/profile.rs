@@ -32,6 +32,7 @@ mod error;
 mod image;
 mod kept;
 mod maps;
+mod moment;
 mod names;
 mod own;
 mod recorded;

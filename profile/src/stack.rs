@@ -107,6 +107,8 @@ pub struct Stacks {
     /// Where the addresses of calls lie; empty where there are no calls.
     pub modules: Vec<Module>,
     frames: Vec<Frame>,
+    /// Whether each frame is of a library that does something for its caller.
+    in_library: Vec<bool>,
     frame_ids: FxHashMap<Frame, u32>,
     stacks: Vec<Stack>,
     stack_ids: FxHashMap<Box<[u32]>, StackId>,
@@ -120,6 +122,7 @@ impl Default for Stacks {
         Self {
             modules: Vec::new(),
             frames: Vec::new(),
+            in_library: Vec::new(),
             frame_ids: FxHashMap::default(),
             stacks: vec![Stack::default()],
             stack_ids: FxHashMap::from_iter([(Box::default(), StackId::UNKNOWN)]),
@@ -131,47 +134,59 @@ impl Default for Stacks {
 impl Stacks {
     /// The number of a stack, the innermost frame first, which is the call site.
     pub fn intern(&mut self, frames: impl IntoIterator<Item = Frame>) -> StackId {
-        self.intern_calls(frames, &[], 0)
+        self.intern_calls(frames.into_iter().map(|frame| (frame, false)), &[])
     }
 
-    /// The number of a stack whose call site is the frame with the number `site_frame`, and of
-    /// whose calls the addresses are known. Of stacks that differ only in addresses those of the
-    /// first are kept.
+    /// The number of a stack of whose calls the addresses are known, the innermost frame first,
+    /// each with whether it is of a library that does something for its caller. Of stacks that
+    /// differ only in addresses those of the first are kept.
     pub fn intern_calls(
         &mut self,
-        frames: impl IntoIterator<Item = Frame>,
+        frames: impl IntoIterator<Item = (Frame, bool)>,
         calls: &[Call],
-        site_frame: usize,
     ) -> StackId {
-        let frames: Box<[u32]> = frames.into_iter().map(|frame| self.intern_frame(frame)).collect();
+        let frames = frames.into_iter();
+        let frames: Box<[u32]> =
+            frames.map(|(frame, in_library)| self.intern_frame(frame, in_library)).collect();
         if let Some(&id) = self.stack_ids.get(&frames) {
             return id;
         }
         let id = StackId(self.stacks.len() as u32);
-        let site_frame = site_frame.min(frames.len().saturating_sub(1));
+        let site_frame = self.site_frame(&frames);
         let site = *self.site_ids.entry(frames[site_frame]).or_insert(id);
         self.stack_ids.insert(frames.clone(), id);
-        self.stacks.push(Stack {
-            frames,
-            calls: calls.into(),
-            site_frame: site_frame as u32,
-            site,
-        });
+        let (calls, site_frame) = (calls.into(), site_frame as u32);
+        self.stacks.push(Stack { frames, calls, site_frame, site });
         id
     }
 
-    fn intern_frame(&mut self, frame: Frame) -> u32 {
+    fn intern_frame(&mut self, frame: Frame, in_library: bool) -> u32 {
         let next = self.frames.len() as u32;
         *self.frame_ids.entry(frame).or_insert_with_key(|frame| {
             self.frames.push(frame.clone());
+            self.in_library.push(in_library);
             next
         })
     }
 
+    /// Which of some frames is the call site: the innermost that is of no library. A name further
+    /// out says more than an address.
+    fn site_frame(&self, frames: &[u32]) -> usize {
+        let is_own = |&frame: &u32| !self.in_library[frame as usize];
+        let is_named = |&frame: &u32| {
+            let Frame { function, line, .. } = &self.frames[frame as usize];
+            *line > 0 || !matches!(&**function, "" | "_start")
+        };
+        let named = frames.iter().position(|frame| is_own(frame) && is_named(frame));
+        named.or_else(|| frames.iter().position(is_own)).unwrap_or(0)
+    }
+
     /// Takes a stack over from `other`.
     pub fn adopt(&mut self, other: &Self, id: StackId) -> StackId {
-        let site_frame = other.stack(id).map_or(0, |stack| stack.site_frame as usize);
-        self.intern_calls(other.of(id).cloned(), &[], site_frame)
+        let frames = other.stack(id).map_or(&[][..], |stack| &stack.frames).iter();
+        let frames = frames.map(|&frame| frame as usize);
+        let frames = frames.map(|frame| (other.frames[frame].clone(), other.in_library[frame]));
+        self.intern_calls(frames, &[])
     }
 
     fn stack(&self, id: StackId) -> Option<&Stack> {
@@ -204,9 +219,13 @@ impl Stacks {
         self.stack(id).map_or(StackId::UNKNOWN, |stack| stack.site)
     }
 
-    /// The frames from the call site outwards.
-    pub fn from_site(&self, id: StackId) -> impl DoubleEndedIterator<Item = &Frame> {
-        self.of(id).skip(self.stack(id).map_or(0, |stack| stack.site_frame as usize))
+    /// The frames from the call site outwards, without those of libraries further out.
+    pub fn from_site(&self, id: StackId) -> impl Iterator<Item = &Frame> {
+        let stack = self.stack(id).map_or((&[][..], 0), |stack| (&stack.frames, stack.site_frame));
+        let frames = stack.0.iter().skip(stack.1 as usize).enumerate();
+        let named =
+            frames.filter(|(number, frame)| *number == 0 || !self.in_library[**frame as usize]);
+        named.map(|(_, &frame)| &self.frames[frame as usize])
     }
 
     /// File and line of the call site, for people; `(unknown)` where nobody looked.

@@ -37,30 +37,46 @@ impl Report {
                  on average."
             )?;
         }
+        self.pools(out)?;
+        let live = |usage: &Usage| (usage.live_bytes(), usage.live_blocks());
+        self.sites(out, "Held now, by call site", self.by_live_bytes(), live)?;
+        // Of a moment long ago only what was held is known.
+        if self.usages.iter().any(|usage| usage.freed_blocks > 0) {
+            let total = |usage: &Usage| (usage.total_bytes, usage.total_blocks);
+            self.sites(out, "Allocated so far, by call site", self.by_total_bytes(), total)?;
+        }
+        self.churn(out)?;
+        self.sizes(out)
+    }
+
+    fn pools(&self, out: &mut String) -> fmt::Result {
         for pool in &self.pools {
             let of_pool = self.usages.iter().filter(|usage| usage.memory == pool.memory);
             let blocks: u64 = of_pool.map(Usage::live_blocks).sum();
-            writeln!(
+            write!(
                 out,
-                "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {}); {:.1} % of \
-                 allocations from what was at hand; {:.1} % of free memory outside of its largest \
-                 range, {}",
+                "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {})",
                 pool.memory,
                 Bytes(pool.live_bytes),
                 Bytes(pool.allocated_bytes),
                 Bytes(pool.reserved_bytes),
                 Bytes(pool.reserved_peak_bytes),
-                100.0 * pool.hits.as_f64(),
-                100.0 * pool.fragmentation.as_f64(),
-                Bytes(pool.largest_free_bytes),
             )?;
+            if pool.hits.whole > 0 {
+                let percent = 100.0 * pool.hits.as_f64();
+                write!(out, "; {percent:.1} % of allocations from what was at hand")?;
+            }
+            if pool.fragmentation.whole > 0 {
+                let percent = 100.0 * pool.fragmentation.as_f64();
+                let largest = Bytes(pool.largest_free_bytes);
+                write!(
+                    out,
+                    "; {percent:.1} % of free memory outside of its largest range, {largest}"
+                )?;
+            }
+            writeln!(out)?;
         }
-        let live = |usage: &Usage| (usage.live_bytes(), usage.live_blocks());
-        self.sites(out, "Held now, by call site", self.by_live_bytes(), live)?;
-        let total = |usage: &Usage| (usage.total_bytes, usage.total_blocks);
-        self.sites(out, "Allocated so far, by call site", self.by_total_bytes(), total)?;
-        self.churn(out)?;
-        self.sizes(out)
+        Ok(())
     }
 
     fn sites<K>(

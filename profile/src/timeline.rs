@@ -86,6 +86,13 @@ impl Timeline {
         self.points.iter().map(|point| point.level).reduce(most).unwrap_or_default()
     }
 
+    /// The levels at a time; at the beginning those of all earlier times.
+    pub fn at(&self, time_ns: u64) -> Level {
+        let next = self.points.partition_point(|point| point.time_ns <= time_ns);
+        let point = self.points.get(next.saturating_sub(1));
+        point.map_or_else(Level::default, |point| point.level)
+    }
+
     /// The same in at most about `count` points, each with the most of its time; the first and
     /// the last stay as they are.
     pub fn thinned(&self, count: usize) -> Self {

@@ -10,11 +10,11 @@ fn frame(function: &str, line: u32) -> Frame {
 
 /// `main` calls `fill` at one of two lines, which calls the library, which allocates.
 fn stack(report: &mut Report, main_line: u32) -> StackId {
-    let frames =
-        [frame("grow", 900), frame("reserve", 800), frame("fill", 5), frame("main", main_line)];
+    let library = [frame("grow", 900), frame("reserve", 800)].map(|frame| (frame, true));
+    let own = [frame("fill", 5), frame("main", main_line)].map(|frame| (frame, false));
     let call = |address, frames| Call { address, module: Some(0), frames };
     let calls = [call(0x1100, 2), call(0x1200, 1), call(0x1300 + u64::from(main_line), 1)];
-    report.stacks.intern_calls(frames, &calls, 2)
+    report.stacks.intern_calls(library.into_iter().chain(own), &calls)
 }
 
 fn usage(stack: StackId, blocks: u64, bytes: u64) -> Usage {

@@ -4,9 +4,7 @@
 /// Functions whose blocks are no leak, although nobody frees them: the loader, static
 /// initialisers, buffers of standard input and output, tables of what runs at exit, locales. For
 /// [`Report::leaks_except`](genesis_mem_profile::Report::leaks_except).
-pub const KEPT_BY_RUNTIMES: [&str; 23] = [
-    // Reading of recordings itself.
-    "genesis_mem_host::profile::",
+pub const KEPT_BY_RUNTIMES: [&str; 22] = [
     // Of what runs before `main`, and libraries that are loaded later.
     "_dl_init",
     "_dl_start",

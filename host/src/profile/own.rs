@@ -95,6 +95,10 @@ pub fn baseline() -> Baseline {
 /// # Errors
 /// Profiling was never on, or there is no memory for a copy.
 pub fn recorded() -> Result<Recorded, ReadError> {
+    sampler::quietly(read)
+}
+
+fn read() -> Result<Recorded, ReadError> {
     let mut bytes = Vec::new();
     let written = sampler::write_recording_with(&mut |piece| {
         bytes.extend_from_slice(piece);
@@ -104,8 +108,12 @@ pub fn recorded() -> Result<Recorded, ReadError> {
     Recorded::from_bytes(&bytes)
 }
 
-fn with_names() -> Result<(Recorded, Names), ReadError> {
-    let recorded = recorded()?;
+fn with_names<T>(form: impl FnOnce(Recorded, Names) -> T) -> Result<T, ReadError> {
+    sampler::quietly(|| read_with_names().map(|(recorded, names)| form(recorded, names)))
+}
+
+fn read_with_names() -> Result<(Recorded, Names), ReadError> {
+    let recorded = read()?;
     let mut cached = lock(&NAMES);
     let (_, mut known) =
         cached.take().filter(|(maps, _)| maps == recorded.maps()).unwrap_or_default();
@@ -120,13 +128,11 @@ fn with_names() -> Result<(Recorded, Names), ReadError> {
 /// # Errors
 /// As [`recorded`].
 pub fn get_report() -> Result<Report, ReadError> {
-    let (recorded, names) = with_names()?;
-    Ok(recorded.report(&names))
+    with_names(|recorded, names| recorded.report(&names))
 }
 
 fn read_recording() -> Result<Recording, ReadError> {
-    let (recorded, names) = with_names()?;
-    let mut recording = recorded.recording(&names);
+    let mut recording = with_names(|recorded, names| recorded.recording(&names))?;
     let begin_ns = BEGIN_NS.load(Relaxed);
     if begin_ns > 0 {
         recording.begin_at(begin_ns);
@@ -173,12 +179,13 @@ pub fn plot() -> Result<String, ReadError> {
 /// # Errors
 /// As [`recorded`].
 pub fn check_leaks() -> Result<Leaks, ReadError> {
-    let (recorded, names) = with_names()?;
-    let known = KEPT_BY_RUNTIMES.map(str::to_owned);
-    let mut leaks = recorded.report(&names).leaks_except(recorded.baseline(), &known);
-    // Nobody asked about these.
-    leaks.ignored.clear();
-    Ok(leaks)
+    with_names(|recorded, names| {
+        let known = KEPT_BY_RUNTIMES.map(str::to_owned);
+        let mut leaks = recorded.report(&names).leaks_except(recorded.baseline(), &known);
+        // Nobody asked about these.
+        leaks.ignored.clear();
+        leaks
+    })
 }
 
 /// Live blocks of at least `min_bytes` that are known, the largest first, each with file and line.

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     error::ReadError,
     maps::Maps,
+    moment,
     records::{self, Header, RawEvent, RawLive, RawSpan, RawStack, RawUsage},
     rounding::Rounding,
     sections::{Kind, sections},
@@ -170,6 +171,42 @@ impl Recorded {
         report.live = self.live.iter().map(|raw| live(raw, names)).collect();
         report.pools = self.pools(&report);
         report
+    }
+
+    /// Who held the memory at an earlier time of this recording, by the events since then, which
+    /// goes back as far as they do. What was allocated and freed before is not in it.
+    pub fn report_at(&self, names: &Names, time_ns: u64) -> Report {
+        let then = moment::live_at(&self.live, &self.events, time_ns);
+        let mut report = Report::now();
+        report.stacks = names.stacks.clone();
+        report.time_ns = time_ns;
+        report.epoch_ns = self.header.epoch_ns;
+        report.sampling = self.sampling();
+        let usages = moment::usages(&then);
+        if let Some(sampling) = &mut report.sampling {
+            sampling.samples = then.len() as u64;
+        }
+        let mut rounding: [Rounding; 6] = Default::default();
+        report.usages = usages.iter().map(|raw| usage(raw, names, &mut rounding)).collect();
+        report.live = then.iter().map(|raw| live(raw, names)).collect();
+        for (memory, _) in self.end() {
+            let timeline = self.recording(names).timeline(memory);
+            let mut pool = Pool::default();
+            (pool.memory, pool.live_bytes) = (memory, timeline.at(time_ns).live_bytes);
+            pool.allocated_bytes = timeline.at(time_ns).allocated_bytes;
+            pool.reserved_bytes = timeline.at(time_ns).reserved_bytes;
+            pool.reserved_peak_bytes = timeline.peak().reserved_bytes;
+            report.pools.push(pool);
+        }
+        report
+    }
+
+    /// When the program held most of the host's memory, and how much, bytes.
+    pub fn peak(&self, names: &Names) -> (u64, u64) {
+        let timeline = self.recording(names).timeline(Memory::Host);
+        // Of several the last, of which most is known.
+        let peak = timeline.points.iter().max_by_key(|point| point.level.live_bytes);
+        peak.map_or((self.header.end_ns, 0), |peak| (peak.time_ns, peak.level.live_bytes))
     }
 
     /// What happened, and where everything lay at the end.

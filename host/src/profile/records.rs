@@ -218,6 +218,10 @@ pub(super) fn events(section: Section<'_>) -> Result<Vec<RawEvent>, ReadError> {
             // Of a later version.
             _ => continue,
         };
+        let weight = f32_at(record, 44);
+        if !(1.0..=MOST_BLOCKS).contains(&weight) {
+            return Err(broken("a weight that cannot be"));
+        }
         events.push(RawEvent {
             time_ns,
             address: u64_at(record, 8),
@@ -227,7 +231,7 @@ pub(super) fn events(section: Section<'_>) -> Result<Vec<RawEvent>, ReadError> {
             thread: u32_at(record, 36),
             kind,
             memory: memory(u16_at(record, 42).into()).ok_or_else(|| broken("unknown memory"))?,
-            weight: f32_at(record, 44),
+            weight,
         });
     }
     Ok(events)

@@ -29,28 +29,6 @@ pub(super) struct Symbols<'r> {
     folder: String,
 }
 
-/// Which frame of a stack is its call site.
-#[derive(Default)]
-struct Site {
-    named: Option<usize>,
-    unnamed: Option<usize>,
-}
-
-impl Site {
-    fn look_at(&mut self, number: usize, frame: &Frame, module: &str) {
-        if self.named.is_none() && !allocates_for_others(frame, module) {
-            let is_named = frame.line > 0 || !matches!(&*frame.function, "" | "_start");
-            let place = if is_named { &mut self.named } else { &mut self.unnamed };
-            place.get_or_insert(number);
-        }
-    }
-
-    /// A name further out says more than an address.
-    fn frame(&self) -> usize {
-        self.named.or(self.unnamed).unwrap_or(0)
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Place {
     module: Option<u32>,
@@ -76,7 +54,7 @@ impl<'r> Symbols<'r> {
 
     /// Adds the stack of these return addresses.
     pub(super) fn intern(&mut self, stacks: &mut Stacks, addresses: &[u64]) -> StackId {
-        let (mut frames, mut calls, mut site) = (Vec::new(), Vec::new(), Site::default());
+        let (mut frames, mut calls) = (Vec::new(), Vec::new());
         for &address in addresses {
             // A call may be the last instruction of its function: look where the call is.
             let address = address.saturating_sub(1);
@@ -84,13 +62,12 @@ impl<'r> Symbols<'r> {
             let module = place.module.map(|module| &self.maps.all()[module as usize].path);
             let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
             for frame in &place.frames {
-                site.look_at(frames.len(), frame, &module);
-                frames.push(frame.clone());
+                frames.push((frame.clone(), allocates_for_others(frame, &module)));
             }
             let count = place.frames.len() as u32;
             calls.push(Call { address, module: place.module, frames: count });
         }
-        stacks.intern_calls(frames, &calls, site.frame())
+        stacks.intern_calls(frames, &calls)
     }
 
     fn place(&mut self, address: u64) -> Place {
