@@ -34,10 +34,12 @@ use core::{
     },
 };
 
+#[cfg(feature = "profile")]
+pub(crate) use self::os::now_ns;
 use self::shards::Shard;
 pub(crate) use self::{
     environment::read as read_environment,
-    os::{now_ns, set_own_code},
+    os::set_own_code,
     record::{
         after_fork, after_fork_in_child, before_fork, draw, forget_range, freed, missed, note,
         resized, taken,
