@@ -24,7 +24,7 @@ use crate::{
     recordings::{LeakOptions, Opened, in_folder, mode},
 };
 
-const NO_DIFF: &str = "--diff goes with the formats summary, pprof, flame and folded";
+const NO_DIFF: &str = "--diff and --since go with the formats summary, pprof, flame and folded";
 
 /// Shows who held the memory of a program that was recorded, by call site.
 ///
@@ -44,6 +44,9 @@ pub struct Report {
     /// Show what grew since an older recording
     #[arg(long, value_name = "OLDER")]
     diff: Option<PathBuf>,
+    /// Show what grew since an earlier time of the same recording
+    #[arg(long, value_name = "peak|SECONDS", conflicts_with_all = ["diff", "leaks"])]
+    since: Option<Moment>,
     /// Show who held the memory at that time: at the peak, at the end, or so many seconds after
     /// the beginning
     #[arg(long, value_name = "peak|end|SECONDS", default_value = "end", conflicts_with = "leaks")]
@@ -137,7 +140,7 @@ impl Report {
         if self.output.is_none() && self.format.is_binary() && io::stdout().is_terminal() {
             bail!("this format is not for terminals: write it to a file with -o FILE");
         }
-        if self.diff.is_some() && !self.format.has_diff() {
+        if (self.diff.is_some() || self.since.is_some()) && !self.format.has_diff() {
             bail!(NO_DIFF);
         }
         let mut path = self.recording.clone();
@@ -153,23 +156,31 @@ impl Report {
             self.to_output(|out| write!(out, "{}: {leaks}", opened.program()))?;
             return Ok(if leaks.is_empty() { Exit(0) } else { LEAKED });
         }
-        match &self.diff {
+        match self.older(&opened)? {
             None => self.to_output(|out| self.one(&opened, out))?,
             Some(older) => {
-                let older = Opened::open(older)?;
-                let reports = [&older, &opened].map(|one| self.at.report(one));
-                let diff = Diff::between(&reports[0], &reports[1]);
+                let diff = Diff::between(&older, &self.at.report(&opened));
                 self.to_output(|out| self.changes(&diff, out))?;
             }
         }
         Ok(Exit(0))
     }
 
+    /// What to compare with, if anything.
+    fn older(&self, opened: &Opened) -> anyhow::Result<Option<model::Report>> {
+        match (&self.diff, self.since) {
+            (Some(older), _) => Ok(Some(self.at.report(&Opened::open(older)?))),
+            (None, Some(since)) => Ok(Some(since.report(opened))),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// Lists a folder's recordings, or shows the leaks of each.
     fn folder(&self) -> anyhow::Result<Exit> {
-        if self.format != Format::Summary || self.diff.is_some() {
+        let of_one = [self.diff.is_some(), self.since.is_some(), self.at != Moment::End];
+        if self.format != Format::Summary || of_one.contains(&true) {
             bail!(
-                "--format and --diff take one recording; {} is a folder",
+                "--format, --diff, --since and --at take one recording; {} has several",
                 self.recording.display()
             );
         }

@@ -152,7 +152,19 @@ fn differences_say_what_grew() {
     let svg = folder.text("new.2.genesis-mem", &["--diff", older, "--format", "flame"]);
     assert!(svg.contains("<svg") && svg.contains("fill_the_cache"), "{svg}");
     let refused = folder.report("new.2.genesis-mem", &["--diff", older, "--format", "torch"]);
-    assert!(errors(&refused).contains("--diff goes with"), "{}", errors(&refused));
+    assert!(errors(&refused).contains("--diff and --since go with"), "{}", errors(&refused));
+}
+
+#[test]
+fn earlier_times_of_a_recording_are_shown() {
+    let folder = Folder::new();
+    // Forty-nine blocks of the cache and the last one are a nanosecond apart.
+    let early = folder.text("new.2.genesis-mem", &["--at", "0.00000102"]);
+    assert!(early.contains("in       31 blocks") && !early.contains("50 blocks"), "{early}");
+    let grown = folder.text("new.2.genesis-mem", &["--since", "0.00000102"]);
+    assert!(grown.contains("+19 blocks") && grown.contains("fill_the_cache"), "{grown}");
+    let wrong = folder.report("new.2.genesis-mem", &["--at", "noon"]);
+    assert!(errors(&wrong).contains("seconds since the beginning"), "{}", errors(&wrong));
 }
 
 #[test]

@@ -79,7 +79,11 @@ impl Diff {
             site.older.add(&each.older);
         }
         let mut sites: Vec<Change> = sites.into_values().collect();
-        sites.retain(|site| site.grown_bytes() != 0 || site.grown_blocks() != 0);
+        // Estimates are rounded one by one.
+        let rounded_bytes = u64::from(self.estimated);
+        sites.retain(|site| {
+            site.grown_bytes().unsigned_abs() > rounded_bytes || site.grown_blocks() != 0
+        });
         sites.sort_by_cached_key(|site| {
             (-site.grown_bytes(), site.memory, self.stacks.location(site.stack))
         });
