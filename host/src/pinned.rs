@@ -158,6 +158,8 @@ impl<L: PageLock> Pinned<L> {
 
     #[cold]
     fn build(&self) -> Option<&State<L>> {
+        // A program may have no other memory of ours.
+        crate::options::read(process::arena());
         let region = state_region::<L>()?;
         let state = region.base().cast::<State<L>>();
         // SAFETY: the region is committed, large enough, page aligned and new.

@@ -7,9 +7,15 @@
 //! leads to follows a call.
 //!
 //! Nothing here allocates, locks, or reads what is not mapped, so it works in signal handlers and on
-//! any stack. Rules are worked out once per instruction, and kept.
+//! any stack. It takes 512 bytes of that, or 8 KiB where a rule is new. Rules are worked out once per instruction,
+//! and kept.
+//!
+//! What cannot be told ends the walk, and what was found until then stays: code in the middle of
+//! aligning its stack that a signal interrupted, and on aarch64 whatever a signal interrupted before
+//! it had saved its return address.
 
 mod cache;
+mod image;
 mod machine;
 mod module;
 mod rule;
@@ -23,6 +29,12 @@ pub const TABLE_BYTES: usize = size_of_val(&cache::RULES);
 
 /// How many frames are passed over in search of the first one that is wanted.
 const MAX_SKIPPED: usize = 64;
+
+/// Lets [`capture`] find the tables of libraries, besides those of the module that this code is in.
+/// To be called once, and not from a signal handler.
+pub fn prepare() {
+    machine::look_for_find_object();
+}
 
 /// The stack pointer where this is called, for [`capture`].
 #[inline(always)]
@@ -46,7 +58,7 @@ pub fn capture(frames: &mut [usize], above: usize) -> usize {
         && let Some(place) = walk.step()
     {
         if count > 0 || place >= above {
-            frames[count] = walk.reported();
+            frames[count] = walk.address();
             count += 1;
         } else {
             skipped += 1;

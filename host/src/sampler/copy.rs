@@ -59,7 +59,7 @@ impl Copies {
         };
         let mut stats = Text(List::new());
         crate::process::stats().write_json(&mut stats).ok()?;
-        let mut live = live::copy()?;
+        let (mut live, usages) = live::copy(usages::copy)?;
         for sample in live.iter_mut() {
             sample.usage >>= usages::MEMORY_SHIFT;
         }
@@ -67,7 +67,7 @@ impl Copies {
             header,
             command_line: os::read(c"/proc/self/cmdline")?,
             live,
-            usages: usages::copy()?,
+            usages,
             // After what has their numbers.
             stacks: stacks::copy()?,
             marks: marks::copy()?,

@@ -59,7 +59,8 @@ impl Part {
         true
     }
 
-    fn insert(&mut self, live: &Live) -> bool {
+    /// Notes a sample; false where there is no memory.
+    pub(super) fn insert(&mut self, live: &Live) -> bool {
         if !self.make_room() {
             return false;
         }
@@ -69,7 +70,8 @@ impl Part {
         true
     }
 
-    fn get_mut(&mut self, address: u64) -> Option<&mut Live> {
+    /// The sample at `address`.
+    pub(super) fn get_mut(&mut self, address: u64) -> Option<&mut Live> {
         if self.len == 0 {
             return None;
         }
@@ -77,7 +79,8 @@ impl Part {
         Some(&mut self.slots[slot]).filter(|live| live.address == address)
     }
 
-    fn remove(&mut self, address: u64) -> Option<Live> {
+    /// Forgets the sample at `address`, and returns it.
+    pub(super) fn remove(&mut self, address: u64) -> Option<Live> {
         let removed = *self.get_mut(address)?;
         let mask = self.capacity() - 1;
         let mut hole = self.find(address);
@@ -105,28 +108,10 @@ impl Part {
     }
 }
 
-fn with<R>(address: u64, f: impl FnOnce(&mut Part) -> R) -> R {
+/// Runs `f` on the part of the table that an address belongs to. What `f` adds to the sums meanwhile is
+/// added before anybody else looks at both.
+pub(super) fn with<R>(address: u64, f: impl FnOnce(&mut Part) -> R) -> R {
     TABLE.shard(Shards::<Part>::index_of(hash_of(address))).with(f)
-}
-
-/// Notes a sample; false where there is no memory.
-pub(super) fn insert(live: &Live) -> bool {
-    with(live.address, |part| part.insert(live))
-}
-
-/// Forgets the sample at `address`, and returns it.
-pub(super) fn remove(address: u64) -> Option<Live> {
-    with(address, |part| part.remove(address))
-}
-
-/// Changes how many bytes the holder of a sample wants; returns it as it was.
-pub(super) fn resize(address: u64, bytes: u64) -> Option<Live> {
-    with(address, |part| {
-        let live = part.get_mut(address)?;
-        let before = *live;
-        live.bytes = bytes;
-        Some(before)
-    })
 }
 
 /// The address of some sample within a range.
@@ -138,10 +123,11 @@ pub(super) fn any_within(range: &Range<u64>) -> Option<u64> {
     })
 }
 
-/// All samples, as of one moment; `None` where there is no memory.
-pub(super) fn copy() -> Option<List<Live>> {
+/// All samples, and their sums, as of one moment; `None` where there is no memory.
+pub(super) fn copy<S>(sums: impl FnOnce() -> Option<S>) -> Option<(List<Live>, S)> {
     TABLE.with_all(|parts| {
         let mut all = List::new();
-        parts.iter().all(|part| part.iter().all(|live| all.push(*live))).then_some(all)
+        let is_copied = parts.iter().all(|part| part.iter().all(|live| all.push(*live)));
+        if is_copied { Some((all, sums()?)) } else { None }
     })
 }

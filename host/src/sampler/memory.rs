@@ -24,6 +24,27 @@ pub(super) fn used_bytes() -> usize {
     USED_BYTES.load(Relaxed)
 }
 
+/// Maps `bytes` bytes, or as many from now on instead of `old_bytes` at `old`, which may move.
+///
+/// # Safety
+/// - `old` is nobody else's mapping of `old_bytes` bytes, which may be none.
+unsafe fn map(old: *mut u8, old_bytes: usize, bytes: usize) -> Option<NonNull<u8>> {
+    // SAFETY: forwarded; new mappings harm nobody.
+    let base = keep_errno(|| unsafe {
+        if old_bytes > 0 {
+            return libc::mremap(old.cast(), old_bytes, bytes, libc::MREMAP_MAYMOVE);
+        }
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        libc::mmap(ptr::null_mut(), bytes, access, how, -1, 0)
+    });
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    USED_BYTES.fetch_add(bytes - old_bytes, Relaxed);
+    NonNull::new(base.cast())
+}
+
 /// Values in memory of their own, zero at first.
 #[derive(Debug)]
 pub(super) struct Array<T> {
@@ -50,6 +71,8 @@ impl<T: Zeroable> Array<T> {
 
     /// Adds zeroes until there are at least `count` values; false, and no change, where the system
     /// has no memory.
+    #[cold]
+    #[inline(never)]
     pub(super) fn grow(&mut self, count: usize) -> bool {
         if count <= self.count {
             return true;
@@ -59,23 +82,10 @@ impl<T: Zeroable> Array<T> {
         let Some(bytes) = bytes.and_then(|bytes| bytes.checked_next_multiple_of(page)) else {
             return false;
         };
-        // SAFETY: new mappings harm nobody; the old one is this array's.
-        let base = keep_errno(|| unsafe {
-            if self.mapped_bytes == 0 {
-                let access = libc::PROT_READ | libc::PROT_WRITE;
-                let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-                libc::mmap(ptr::null_mut(), bytes, access, how, -1, 0)
-            } else {
-                let old = self.base.as_ptr().cast();
-                libc::mremap(old, self.mapped_bytes, bytes, libc::MREMAP_MAYMOVE)
-            }
-        });
-        if base == libc::MAP_FAILED {
-            return false;
-        }
-        let Some(base) = NonNull::new(base.cast()) else { return false };
-        USED_BYTES.fetch_add(bytes - self.mapped_bytes, Relaxed);
-        (self.base, self.mapped_bytes, self.count) = (base, bytes, bytes / size_of::<T>());
+        // SAFETY: the mapping is this array's.
+        let base = unsafe { map(self.base.as_ptr().cast(), self.mapped_bytes, bytes) };
+        let Some(base) = base else { return false };
+        (self.base, self.mapped_bytes, self.count) = (base.cast(), bytes, bytes / size_of::<T>());
         true
     }
 }
@@ -130,6 +140,7 @@ impl<T: Zeroable + Copy> List<T> {
     }
 
     /// Adds values, or none of them where there is no memory.
+    #[inline(never)]
     pub(super) fn extend(&mut self, values: &[T]) -> bool {
         let len = self.len + values.len();
         if len > self.values.len() && !self.values.grow(len.max(2 * self.values.len())) {

@@ -26,6 +26,8 @@ pub(crate) fn draw(block_bytes: usize, random: u64) -> u64 {
 }
 
 /// The number of the stack of whoever called the allocator.
+#[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn calling_stack() -> u32 {
     let mut frames = [0; FRAMES + OWN_FRAMES];
     let count = stack::capture(&mut frames, 0);
@@ -43,8 +45,10 @@ fn size_class_of(bytes: u64) -> u32 {
     }
 }
 
-/// A block was sampled.
+/// A block was sampled. In the section that is asked about, so that there is always one.
 #[cold]
+#[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn taken(memory: Memory, sample: &Sample) {
     if super::is_quiet() {
         return;
@@ -54,15 +58,17 @@ pub(crate) fn taken(memory: Memory, sample: &Sample) {
     let weight = chance::weight(sample.block_bytes);
     let size_class = size_class_of(bytes);
     let key = usages::Key { memory: memory as u32, stack, thread, size_class };
-    let Some(usage) = usages::add(key, bytes, weight) else {
-        return missed();
-    };
     let (address, block_bytes) = (sample.address as u64, sample.block_bytes as u64);
-    let live = Live { address, bytes, block_bytes, time_ns, stack, thread, usage, weight };
-    if !live::insert(&live) {
-        usages::take_back(usage, bytes, weight);
-        return missed();
-    }
+    let noted = live::with(address, |part| {
+        let usage = usages::add(key, bytes, weight)?;
+        let live = Live { address, bytes, block_bytes, time_ns, stack, thread, usage, weight };
+        if !part.insert(&live) {
+            usages::take_back(usage, bytes, weight);
+            return None;
+        }
+        Some(live)
+    });
+    let Some(live) = noted else { return missed() };
     happened(&live, if sample.is_hit { Kind::Hit } else { Kind::Miss }, time_ns, stack, thread);
     levels::look(time_ns);
 }
@@ -70,19 +76,25 @@ pub(crate) fn taken(memory: Memory, sample: &Sample) {
 /// The sample at `address` is free, or about to be.
 #[cold]
 pub(crate) fn freed(address: usize) {
+    let (address, time_ns) = (address as u64, os::now_ns());
+    let noted = live::with(address, |part| {
+        part.remove(address).inspect(|live| usages::free(live, time_ns))
+    });
     // Where there was no memory for it, it is not known.
-    let Some(live) = live::remove(address as u64) else { return };
-    let time_ns = os::now_ns();
-    usages::free(&live, time_ns);
+    let Some(live) = noted else { return };
     happened(&live, Kind::Free, time_ns, stacks::UNKNOWN, thread::id());
 }
 
 /// The holder of the sample at `address` wants it to be `bytes` bytes long.
 #[cold]
 pub(crate) fn resized(address: usize, bytes: usize) {
-    if let Some(before) = live::resize(address as u64, bytes as u64) {
-        usages::resize(&before, bytes as u64);
-    }
+    let (address, bytes) = (address as u64, bytes as u64);
+    live::with(address, |part| {
+        if let Some(live) = part.get_mut(address) {
+            usages::resize(live, bytes);
+            live.bytes = bytes;
+        }
+    });
 }
 
 /// A sample could not be taken.

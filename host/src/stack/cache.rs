@@ -68,3 +68,23 @@ impl Cache {
 fn index(address: usize) -> usize {
     ((address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51) as usize % PAIRS
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_different_entries_are_no_entry() {
+        static CACHE: Cache = Cache { pairs: [const { Pair([Entry::EMPTY; 2]) }; PAIRS] };
+        let (address, salt) = (0x1234_5677, 99);
+        assert_eq!(CACHE.get(address, salt), None);
+        CACHE.put(address, salt, Rule::END);
+        assert_eq!(CACHE.get(address, salt), Some(Rule::END));
+        assert_eq!(CACHE.get(address, salt + 1), None, "another module");
+        CACHE.put(address, salt + 1, Rule::FRAME_POINTER);
+        assert_eq!(CACHE.get(address, salt), Some(Rule::END), "the older one of two stays");
+        let Pair([first, second]) = &CACHE.pairs[index(address)];
+        first.rule.store(second.rule.load(Relaxed), Relaxed);
+        assert_eq!(CACHE.get(address, salt + 1), None, "half of it was overwritten");
+    }
+}

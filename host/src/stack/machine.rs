@@ -3,7 +3,7 @@
 
 use core::{
     arch::{asm, global_asm},
-    sync::atomic::AtomicUsize,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 /// The registers that a walk starts from.
@@ -48,7 +48,7 @@ pub(super) fn thread_pointer() -> usize {
     pointer
 }
 
-/// The address of a symbol of the C library, zero where the library lacks it.
+/// The address of a symbol, zero where there is none of the name.
 macro_rules! weak_symbol {
     ($name:literal) => {{
         let address: usize;
@@ -71,11 +71,22 @@ macro_rules! weak_symbol {
     }};
 }
 
-/// `_dl_find_object`, which finds the module of an address without a lock (glibc 2.35).
+/// `_dl_find_object`, which finds the module of an address without a lock, once it was looked for.
+static FIND_OBJECT: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks for `_dl_find_object` (glibc 2.35). To link with it would demand a library that has it.
+pub(super) fn look_for_find_object() {
+    if FIND_OBJECT.load(Relaxed) == 0 {
+        // SAFETY: the name ends with a zero.
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) };
+        FIND_OBJECT.store(symbol.expose_provenance(), Relaxed);
+    }
+}
+
 pub(super) fn find_object() -> Option<FindObject> {
-    let address = weak_symbol!("_dl_find_object");
-    // SAFETY: the symbol, where it exists, is a function of this signature; zero is `None`.
-    unsafe { core::mem::transmute::<usize, Option<FindObject>>(address) }
+    let symbol = core::ptr::with_exposed_provenance::<()>(FIND_OBJECT.load(Relaxed));
+    // SAFETY: the symbol, where it exists, is a function of this signature; null is `None`.
+    unsafe { core::mem::transmute::<*const (), Option<FindObject>>(symbol) }
 }
 
 pub(super) type FindObject =
@@ -91,6 +102,11 @@ pub(super) struct Object {
     pub(super) link_map: usize,
     pub(super) eh_frame_hdr: usize,
     pub(super) reserved: [u64; 7],
+}
+
+/// Where the module that this is in starts; zero where the linker does not tell.
+pub(super) fn image_start() -> usize {
+    weak_symbol!("__ehdr_start")
 }
 
 /// Where the stack of the first thread began, if the C library tells.

@@ -1,10 +1,11 @@
 //! Programs and libraries in memory, and what they say about their frames.
 
-use core::slice;
+use core::{ops::Range, slice};
 
 use gimli::{BaseAddresses, EhFrameOffset, NativeEndian, UnwindContext, UnwindSection};
 
 use super::{
+    image::Image,
     machine,
     rule::{Rule, Section, Storage},
 };
@@ -42,21 +43,34 @@ impl Module {
 
     /// The module that an address is in.
     pub(super) fn of(address: usize) -> Option<Self> {
+        let Some(find) = machine::find_object() else {
+            return Self::own().filter(|module| module.contains(address));
+        };
         let mut found = machine::Object::default();
         // SAFETY: reads no memory but the dynamic linker's, writes `found`.
-        let is_found =
-            unsafe { machine::find_object()?(address as *const libc::c_void, &mut found) == 0 };
-        let bytes = found.map_end.wrapping_sub(found.map_start);
-        is_found.then_some(())?;
-        let mut module =
-            Self { start: found.map_start, bytes, header: found.eh_frame_hdr, salt: 0 };
-        let mut salt = mix(module.start as u64, bytes as u64);
-        salt = mix(salt, module.header as u64);
-        if let Some(header) = module.header() {
-            salt = mix(salt, u64::from(header.entries) << 32 | u64::from(header.frames as u32));
-        }
-        module.salt = salt;
-        Some(module)
+        let is_found = unsafe { find(address as *const libc::c_void, &mut found) == 0 };
+        is_found.then(|| Self::new(found.map_start..found.map_end, found.eh_frame_hdr))
+    }
+
+    /// The module that this code is in, which is all there is of a program without libraries.
+    fn own() -> Option<Self> {
+        // SAFETY: this module stays as long as its code runs.
+        let image = unsafe { Image::at(machine::image_start())? };
+        Some(Self::new(image.addresses(), image.tables().unwrap_or(0)))
+    }
+
+    fn new(addresses: Range<usize>, header: usize) -> Self {
+        let Range { start, end } = addresses;
+        let mut module = Self { start, bytes: end.saturating_sub(start), header, salt: 0 };
+        let tables = module
+            .header()
+            .map_or(0, |header| u64::from(header.entries) << 32 | u64::from(header.frames as u32));
+        // SAFETY: the module is loaded: one of its functions is running.
+        let image = unsafe { Image::at(start) };
+        let build = image.and_then(Image::build_id).unwrap_or(0);
+        let parts = [start as u64, module.bytes as u64, header as u64, tables, build];
+        module.salt = parts.into_iter().fold(0, mix);
+        module
     }
 
     /// Whether an address is in it.
@@ -82,7 +96,11 @@ impl Module {
         // SAFETY: the section is in the module, which is loaded: one of its functions is running.
         let section =
             unsafe { slice::from_raw_parts(section_start as *const u8, end - section_start) };
-        let section = Section::new(section, NativeEndian);
+        let mut section = Section::new(section, NativeEndian);
+        if cfg!(target_arch = "aarch64") {
+            // For the instruction that says that return addresses are signed.
+            section.set_vendor(gimli::Vendor::AArch64);
+        }
         let bases = BaseAddresses::default().set_eh_frame(section_start as u64);
         let offset = EhFrameOffset(description - section_start);
         let description = section.fde_from_offset(&bases, offset, Section::cie_from_offset).ok()?;
@@ -129,16 +147,32 @@ fn mix(hash: u64, value: u64) -> u64 {
     (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
-/// Whether the instruction before `address` is a call, as it is before each return address.
-pub(super) fn follows_call(address: usize) -> bool {
-    const BYTES: usize = 8;
-    let Some(start) = address.checked_sub(BYTES) else { return false };
-    if !machine::is_readable(start) {
-        return false;
+/// The eight bytes from `address`, if they can be read.
+fn code(address: usize) -> Option<[u8; 8]> {
+    if !machine::is_readable(address) {
+        return None;
     }
     // SAFETY: the bytes were readable just now, and are in use if the address is one of code.
-    let code = unsafe { (start as *const [u8; BYTES]).read_unaligned() };
-    is_call(&code)
+    Some(unsafe { (address as *const [u8; 8]).read_unaligned() })
+}
+
+/// Whether the instruction before `address` is a call, as it is before each return address.
+pub(super) fn follows_call(address: usize) -> bool {
+    address.checked_sub(8).and_then(code).is_some_and(|code| is_call(&code))
+}
+
+/// The rule of the code at `address` if that is what signal handlers return to, which has no tables
+/// there: number 139 into the register for system calls, and one.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn signal_return(address: usize) -> Option<Rule> {
+    let is_it = code(address)? == [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
+    is_it.then_some(Rule::SIGNAL_RETURN)
+}
+
+/// The rule of what signal handlers return to, where it has no tables.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn signal_return(_: usize) -> Option<Rule> {
+    None
 }
 
 /// Whether the bytes end with a call: relative, or of one of the lengths that an indirect one has.
@@ -157,4 +191,27 @@ fn is_call(code: &[u8; 8]) -> bool {
     instruction >> 26 == 0b10_0101
         || instruction & 0xffff_fc1f == 0xd63f_0000
         || instruction & 0xfeff_f800 == 0xd63f_0800
+}
+
+#[cfg(all(test, feature = "std", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_from_other_code() {
+        assert!(is_call(&[0x90, 0x90, 0x90, 0xe8, 1, 2, 3, 4]), "call 0x4030201");
+        assert!(is_call(&[0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0]), "call rax");
+        assert!(is_call(&[0x90, 0x90, 0xff, 0x15, 1, 2, 3, 4]), "call [rip + 0x4030201]");
+        assert!(is_call(&[0x90, 0x90, 0x90, 0x90, 0xff, 0x54, 0x24, 8]), "call [rsp + 8]");
+        assert!(!is_call(&[0x90, 0x90, 0x90, 0xe9, 1, 2, 3, 4]), "jmp 0x4030201");
+        assert!(!is_call(&[0; 8]));
+        assert!(!is_call(&[0xff; 8]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_follows_no_call() {
+        for address in [0, 1, 7, 4096, usize::MAX] {
+            assert!(!follows_call(address));
+        }
+    }
 }

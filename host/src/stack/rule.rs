@@ -19,18 +19,19 @@ impl UnwindContextStorage<usize> for Storage {
     type Stack = [UnwindTableRow<usize, Self>; 3];
 }
 
-/// The numbers of registers in DWARF.
+/// The numbers of registers in DWARF: of the stack pointer, the frame pointer, and the return
+/// address.
 #[cfg(target_arch = "x86_64")]
 mod number {
     pub(super) const SP: u16 = 7;
     pub(super) const FP: u16 = 6;
-    pub(super) const PC: u16 = 16;
+    pub(super) const RETURN: u16 = 16;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub(super) const SP: u16 = 31;
     pub(super) const FP: u16 = 29;
-    pub(super) const PC: u16 = 32;
+    pub(super) const RETURN: u16 = 30;
 }
 
 /// What an offset counts from.
@@ -54,6 +55,8 @@ pub(super) enum Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule(pub(super) u64);
 
+const PC_WORDS_SHIFT: u32 = 32;
+const FP_WORDS_SHIFT: u32 = 40;
 const CFA_SHIFT: u32 = 48;
 const PC_SHIFT: u32 = 50;
 const FP_SHIFT: u32 = 52;
@@ -71,6 +74,21 @@ impl Rule {
     pub(super) const FRAME_POINTER: Self = Self(1 << 58);
     /// There is no caller, or none that can be told.
     pub(super) const END: Self = Self(1 << 59);
+
+    /// That of the code that a signal handler returns to. The kernel put the context that was
+    /// interrupted at the stack pointer, its registers 312 bytes from there: 31 of them, then the
+    /// stack pointer and the program counter.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const SIGNAL_RETURN: Self = {
+        const REGISTERS: u64 = 312 / WORD as u64;
+        let bases = (Base::Sp as u64) << CFA_SHIFT
+            | (Base::Sp as u64) << PC_SHIFT
+            | (Base::Sp as u64) << FP_SHIFT;
+        let places = (REGISTERS + 31) * WORD as u64
+            | (REGISTERS + 32) << PC_WORDS_SHIFT
+            | (REGISTERS + number::FP as u64) << FP_WORDS_SHIFT;
+        Self(places | bases | Self::INDIRECT | Self::INTERRUPTED | Self::KNOWN)
+    };
 
     #[inline(always)]
     pub(super) fn is_known(self) -> bool {
@@ -111,13 +129,13 @@ impl Rule {
     /// Where the caller's program counter is saved.
     #[inline(always)]
     pub(super) fn pc(self) -> (Base, isize) {
-        (base(self.0 >> PC_SHIFT), isize::from((self.0 >> 32) as i8) * WORD)
+        (base(self.0 >> PC_SHIFT), isize::from((self.0 >> PC_WORDS_SHIFT) as i8) * WORD)
     }
 
     /// Where the caller's frame pointer is saved.
     #[inline(always)]
     pub(super) fn fp(self) -> (Base, isize) {
-        (base(self.0 >> FP_SHIFT), isize::from((self.0 >> 40) as i8) * WORD)
+        (base(self.0 >> FP_SHIFT), isize::from((self.0 >> FP_WORDS_SHIFT) as i8) * WORD)
     }
 
     /// The rule that a row of a table of `section` says for the instruction at `address`; the end
@@ -142,14 +160,12 @@ impl Rule {
             CfaRule::Expression(expression) => evaluate(expression, section, address)?,
         };
         let place = |register| match row.register(Register(register)) {
-            Some(RegisterRule::Offset(offset)) => {
-                Some(Term { base: Base::Cfa, offset, indirect: false })
-            }
+            Some(RegisterRule::Offset(offset)) => Term::saved(cfa, offset),
             Some(RegisterRule::Expression(expression)) => evaluate(expression, section, address),
             None | Some(RegisterRule::SameValue) => Some(Term::NOWHERE),
             Some(_) => None,
         };
-        let pc = place(number::PC)?;
+        let pc = place(number::RETURN)?;
         // A frame pointer that the caller does not get back is none for it.
         let fp = place(number::FP).unwrap_or(Term::NOWHERE);
         if cfa.base == Base::None || pc.base == Base::None || pc.indirect || fp.indirect {
@@ -162,7 +178,9 @@ impl Rule {
         let bases = (cfa.base as u64) << CFA_SHIFT
             | (pc.base as u64) << PC_SHIFT
             | (fp.base as u64) << FP_SHIFT;
-        Some(Self(offset | pc.words()? << 32 | fp.words()? << 40 | bases | flags))
+        Some(Self(
+            offset | pc.words()? << PC_WORDS_SHIFT | fp.words()? << FP_WORDS_SHIFT | bases | flags,
+        ))
     }
 }
 
@@ -200,6 +218,13 @@ impl Term {
             _ => return None,
         };
         Some(Self { base, offset, indirect: false })
+    }
+
+    /// What is saved at an offset from the canonical frame address: near that, or at the other end
+    /// of a large frame.
+    fn saved(cfa: Self, offset: i64) -> Option<Self> {
+        let near = Self { base: Base::Cfa, offset, indirect: false };
+        if near.words().is_some() { Some(near) } else { cfa.plus(Self::constant(offset)) }
     }
 
     /// The offset as a number of words in eight bits.
@@ -241,7 +266,10 @@ fn evaluate(
     let mut stack = Terms::default();
     while let Some(operation) = operations.next().ok()? {
         let term = match operation {
-            Operation::RegisterOffset { register: Register(number::PC), offset, .. } => {
+            // On x86 the return address and the instruction pointer share a number.
+            Operation::RegisterOffset { register, offset, .. }
+                if cfg!(target_arch = "x86_64") && register.0 == number::RETURN =>
+            {
                 Term::constant((address as i64).checked_add(offset)?)
             }
             Operation::RegisterOffset { register, offset, .. } => Term::of(register, offset)?,

@@ -9,6 +9,10 @@ use super::{
     window::Window,
 };
 
+/// Frame pointers lead to the lower end of a frame: they don't tell the caller's stack pointer, so
+/// there is no way back from them to rules.
+const FRAME_POINTERS_ARE_LOW: bool = cfg!(target_arch = "aarch64");
+
 /// A frame on the way out.
 pub(super) struct Walk {
     /// Inside of the instruction that the frame is at: one less than a return address.
@@ -29,29 +33,32 @@ impl Walk {
         Self { at: pc, sp, fp, rule, window: Window::from(sp), modules }
     }
 
-    pub(super) fn reported(&self) -> usize {
-        self.at + 1
+    /// What to say of the frame: its return address, or one byte into an interrupted instruction.
+    pub(super) fn address(&self) -> usize {
+        self.at.wrapping_add(1)
     }
 
     /// Goes on to the caller, and returns the address of the stack that held its program counter;
     /// `None` where there is no caller, or none that can be told.
     #[inline(always)]
     pub(super) fn step(&mut self) -> Option<usize> {
-        let (place, pc, back);
-        if self.rule.is_known() {
-            back = usize::from(!self.rule.is_interrupted());
-            (place, pc) = self.follow_rule()?;
-        } else if self.rule.is_end() {
+        let rule = self.rule;
+        let (place, pc) = if rule.is_known() {
+            self.follow_rule()?
+        } else if rule.is_end() {
             return None;
         } else {
-            back = 1;
-            (place, pc) = self.follow_frame_pointer()?;
-        }
-        let by_frame_pointer = !self.rule.is_known();
-        self.at = pc.checked_sub(back)?;
+            self.follow_frame_pointer()?
+        };
+        self.at = pc.checked_sub(usize::from(!rule.is_interrupted()))?;
         self.rule = self.modules.rule(self.at);
-        let is_plausible =
-            self.rule.is_after_call() || !by_frame_pointer && self.modules.is_inside();
+        if FRAME_POINTERS_ARE_LOW && !rule.is_known() && self.rule.is_known() {
+            self.rule = Rule::FRAME_POINTER.with_after_call(self.rule.is_after_call());
+        }
+        // A frame pointer may have been anything. A signal comes anywhere.
+        let is_plausible = self.rule.is_after_call()
+            || rule.is_interrupted()
+            || rule.is_known() && (self.modules.is_inside() || self.rule.is_interrupted());
         is_plausible.then_some(place)
     }
 
@@ -65,7 +72,7 @@ impl Walk {
         }
         let (base, offset) = rule.pc();
         let place = self.value(base, cfa).wrapping_add_signed(offset);
-        let pc = self.window.read(place)?;
+        let pc = without_signature(self.window.read(place)?);
         let (base, offset) = rule.fp();
         if base != Base::None {
             let place = self.value(base, cfa).wrapping_add_signed(offset);
@@ -151,7 +158,7 @@ impl Modules {
     #[cold]
     fn work_out(&self, at: usize) -> Rule {
         let module = &self.0[0];
-        let rule = if module.salt == 0 { Rule::FRAME_POINTER } else { module.rule(at) };
+        let rule = module::signal_return(at.wrapping_add(1)).unwrap_or_else(|| module.rule(at));
         let rule = rule.with_after_call(module::follows_call(at.wrapping_add(1)));
         RULES.put(at, module.salt, rule);
         rule

@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef ROOM_BYTES
+#define ROOM_BYTES 100000
+#endif
+
 typedef void (*callback)(void *);
 
 static void touch(void *memory) { __asm__ volatile("" ::"r"(memory) : "memory"); }
@@ -39,7 +43,7 @@ __attribute__((noinline)) int aligned(callback call, void *data, int bytes) {
 // With stack arguments, and more pages than one.
 __attribute__((noinline)) int large(long a, long b, long c, long d, long e, long f, callback call,
                                     void *data) {
-    char room[100000];
+    char room[ROOM_BYTES];
     memset(room, (int)(a + b + c), sizeof room);
     touch(room);
     int result = aligned(call, data, 300 + (int)(d + e + f));

@@ -33,6 +33,10 @@ fn at_depth(depth: usize, f: &mut dyn FnMut()) {
 #[test]
 #[ignore = "measures, on a quiet machine and with optimization"]
 fn nanoseconds_of_a_capture() {
+    stack::prepare();
+    let start = Instant::now();
+    let count = stack::capture(&mut [0; 64], 0);
+    println!("the first one, of {count} frames: {:?}", start.elapsed());
     for count in [8, 16, 32, 64] {
         at_depth(64, &mut || {
             let ours = fastest_ns(|| {
@@ -45,8 +49,18 @@ fn nanoseconds_of_a_capture() {
     }
     at_depth(20, &mut || {
         let count = Frames::of_system().get().len();
-        let system = fastest_ns(|| drop(black_box(Frames::of_system())));
-        let ours = fastest_ns(|| drop(black_box(Frames::of_ours(64, 0))));
+        let system = fastest_ns(|| _ = black_box(Frames::of_system()));
+        let ours = fastest_ns(|| _ = black_box(Frames::of_ours(64, 0)));
         println!("all {count} frames: {ours:.0} ns, the system's unwinder {system:.0} ns");
+    });
+    crate::strange::on_a_coroutine(|| {
+        at_depth(40, &mut || {
+            let ours = fastest_ns(|| {
+                let mut frames = [0; 64];
+                assert_eq!(stack::capture(&mut frames[..32], 0), 32);
+                black_box(&frames);
+            });
+            println!("32 frames on a coroutine's stack: {ours:.0} ns");
+        });
     });
 }

@@ -1,8 +1,9 @@
 //! Captured call stacks, beside those of the system's unwinder.
-#![cfg(target_arch = "x86_64")]
 
 mod compiled;
 mod cost;
+#[cfg(target_arch = "x86_64")]
+mod made;
 mod reference;
 mod signals;
 mod strange;
@@ -58,6 +59,7 @@ fn inner(above: usize, depth: usize) -> Vec<usize> {
     if depth > 0 {
         return black_box(inner(above, depth - 1));
     }
+    stack::prepare();
     let mut frames = [0; 64];
     let count = stack::capture(&mut frames, above);
     frames[..count].to_vec()

@@ -26,13 +26,6 @@ impl Frames {
         &self.addresses[..self.count]
     }
 
-    /// Whether a part of the others starts with these.
-    pub(crate) fn starts(&self, others: &Self) -> bool {
-        let first = |start: &[usize]| start.first() == self.get().first();
-        let mut tails = (0..others.count).map(|start| &others.get()[start..]);
-        tails.find(|tail| first(tail)).is_some_and(|tail| tail.starts_with(self.get()))
-    }
-
     /// By the system.
     #[inline(never)]
     pub(crate) fn of_system() -> Self {
@@ -58,6 +51,7 @@ impl Frames {
     /// By ours, from the caller of the function with `above` on.
     #[inline(never)]
     pub(crate) fn of_ours(count: usize, above: usize) -> Self {
+        stack::prepare();
         let mut frames = Self { addresses: [0; 256], count: 0 };
         frames.count = stack::capture(&mut frames.addresses[..count], above);
         frames
@@ -66,6 +60,7 @@ impl Frames {
 
 /// Captures both ways and returns how many frames there are, at most `frames`; or what differs.
 #[inline(never)]
+#[expect(clippy::result_large_err, reason = "a signal handler has no heap to put it on")]
 pub(crate) fn compare(frames: usize) -> Result<usize, (Frames, Frames)> {
     let ours = Frames::of_ours(frames, stack::here());
     let system = Frames::of_system();

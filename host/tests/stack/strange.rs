@@ -1,22 +1,21 @@
-//! Stacks that are not the thread's own, and registers that hold anything.
+//! Stacks that are not the thread's own.
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::c_int,
     hint::black_box,
     ptr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use genesis_mem_host::stack;
+use crate::reference::both;
 
-use crate::{
-    compiled::{Callback, Library},
-    reference::{Frames, both},
-};
-
-const PAGE_BYTES: usize = 4096;
+pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Pages, with some on both sides that must not be touched.
-fn map(bytes: usize) -> *mut u8 {
+pub(crate) fn map(bytes: usize) -> *mut u8 {
     // SAFETY: new mappings harm nobody.
     unsafe {
         let all = bytes + 2 * PAGE_BYTES;
@@ -30,72 +29,51 @@ fn map(bytes: usize) -> *mut u8 {
     }
 }
 
-static mut COUNTS: [usize; 2] = [0; 2];
+/// What the coroutine runs.
+static mut TASK: fn() = || ();
 
-#[inline(never)]
-fn count() -> usize {
-    both(256)
+extern "C" fn run_task() {
+    // SAFETY: nobody changes it meanwhile.
+    unsafe { TASK() };
 }
 
-extern "C" fn on_coroutine() {
-    #[inline(never)]
-    fn nested(depth: usize) -> usize {
-        black_box(if depth == 0 { count() } else { nested(depth - 1) })
+/// Runs `task` on a stack of its own.
+pub(crate) fn on_a_coroutine(task: fn()) {
+    const BYTES: usize = 1 << 18;
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
+    let pages = map(BYTES);
+    // SAFETY: the coroutine runs on memory of its own, to its end, while this waits.
+    unsafe {
+        TASK = task;
+        let mut main: libc::ucontext_t = std::mem::zeroed();
+        let mut other: libc::ucontext_t = std::mem::zeroed();
+        assert_eq!(libc::getcontext(&mut other), 0);
+        other.uc_stack.ss_sp = pages.cast();
+        other.uc_stack.ss_size = BYTES;
+        other.uc_link = &mut main;
+        libc::makecontext(&mut other, run_task, 0);
+        assert_eq!(libc::swapcontext(&mut main, &other), 0);
+        assert_eq!(libc::munmap(pages.cast(), BYTES), 0);
     }
-    // SAFETY: read only when this is over.
-    unsafe { COUNTS = [nested(10), nested(60)] };
 }
 
 #[test]
 fn a_coroutine() {
-    const BYTES: usize = 1 << 18;
+    static COUNTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+    #[inline(never)]
+    fn nested(depth: usize) -> usize {
+        black_box(if depth == 0 { both(256) } else { nested(depth - 1) })
+    }
     for _ in 0..3 {
-        let pages = map(BYTES);
-        // SAFETY: the coroutine runs on memory of its own, to its end, while this waits.
-        unsafe {
-            let mut main: libc::ucontext_t = std::mem::zeroed();
-            let mut other: libc::ucontext_t = std::mem::zeroed();
-            assert_eq!(libc::getcontext(&mut other), 0);
-            other.uc_stack.ss_sp = pages.cast();
-            other.uc_stack.ss_size = BYTES;
-            other.uc_link = &mut main;
-            libc::makecontext(&mut other, on_coroutine, 0);
-            assert_eq!(libc::swapcontext(&mut main, &other), 0);
-            assert_eq!(libc::munmap(pages.cast(), BYTES), 0);
-            assert_eq!(COUNTS[1], COUNTS[0] + 50);
-            assert!(COUNTS[0] >= 11);
-        }
+        on_a_coroutine(|| {
+            COUNTS[0].store(nested(10), Relaxed);
+            COUNTS[1].store(nested(60), Relaxed);
+        });
+        let [few, many] = COUNTS.each_ref().map(|count| count.swap(0, Relaxed));
+        assert!(few >= 11);
+        assert_eq!(many, few + 50);
     }
-}
-
-extern "C" fn keep(frames: *mut c_void) {
-    // SAFETY: the caller hands this on.
-    let frames = unsafe { &mut *frames.cast::<Vec<usize>>() };
-    *frames = Frames::of_ours(256, stack::here()).get().to_vec();
-}
-
-/// A frame pointer that is none ends the walk, and nothing else.
-#[test]
-fn any_frame_pointer() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = ["-O2", "-DGARBAGE", "-fno-asynchronous-unwind-tables"];
-    let library = Library::compile(folder.path(), &options);
-    type Garbage = extern "C" fn(Callback, *mut c_void, *const c_void);
-    // SAFETY: it is declared so.
-    let garbage = unsafe { std::mem::transmute::<*mut c_void, Garbage>(library.symbol("garbage")) };
-    let pages = map(PAGE_BYTES);
-    let local = [0_usize; 64];
-    let near = (&raw const local).addr();
-    let mut values = vec![0, 1, 8, usize::MAX, usize::MAX - 7, 1 << 47, pages.addr()];
-    values.extend((0..4 * PAGE_BYTES).step_by(56).map(|offset| near + offset));
-    values.extend([16, 8, 1, 0].map(|bytes| pages.addr() + PAGE_BYTES - bytes));
-    for value in values {
-        let mut frames: Vec<usize> = Vec::new();
-        garbage(keep, (&raw mut frames).cast(), ptr::without_provenance(value));
-        assert!(!frames.is_empty(), "at least the caller: {value:#x}");
-    }
-    // SAFETY: unmaps what was mapped.
-    unsafe { libc::munmap(pages.cast(), PAGE_BYTES) };
 }
 
 /// A child of a fork that a thread made runs on that thread's stack.
@@ -106,7 +84,7 @@ fn a_child_of_a_fork() {
         unsafe {
             let child = libc::fork();
             if child == 0 {
-                libc::_exit(c_int::from(count() <= 5));
+                libc::_exit(c_int::from(both(256) <= 5));
             }
             let mut status = -1;
             assert_eq!(libc::waitpid(child, &mut status, 0), child);
