@@ -1,32 +1,13 @@
 //! `genesis-mem run --profile` and `--leaks`: programs in C and C++ that leak on purpose.
 
+mod common;
+
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    fs,
     process::{Command, Output},
-    sync::OnceLock,
 };
 
 use serde_json::Value;
-
-/// The library: `GENESIS_MEM_LIBRARY` where it is set, else built now in profile `preload`.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        if let Some(path) = env::var_os("GENESIS_MEM_LIBRARY") {
-            return path.into();
-        }
-        let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--profile", "preload", "-p", "genesis-mem-preload"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.unwrap().success(), "the library did not build");
-        Path::new(env!("CARGO_BIN_EXE_genesis-mem"))
-            .with_file_name("../preload/libgenesis_mem.so")
-            .canonicalize()
-            .unwrap()
-    })
-}
 
 const LEAKY_C: &str = r#"
 #include <stdio.h>
@@ -84,8 +65,7 @@ impl Folder {
 }
 
 fn genesis_mem(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_genesis-mem"));
-    command.args(words).env("GENESIS_MEM_LIBRARY", library()).output().unwrap()
+    common::genesis_mem(words).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

@@ -4,11 +4,11 @@
 //! of them; and it remembers each visitor's last pages, but never forgets a visitor: this is the
 //! mistake. It runs in rounds, and prints after each how much the allocator holds.
 //!
-//! Alone it only grows. What it does is found by
+//! Who it is, two commands tell; `docs/profiling.md` has more of them:
 //!
 //! ```text
-//! GENESIS_MEM_PROFILE=/tmp/grows cargo run --release -p genesis-mem-host --example who_grows
-//! genesis-mem report /tmp/grows
+//! GENESIS_MEM_PROFILE=/tmp/grows.genesis-mem cargo run -p genesis-mem-host --example who_grows
+//! genesis-mem report /tmp/grows.genesis-mem --at peak
 //! ```
 use std::collections::{BTreeMap, HashMap};
 

@@ -53,9 +53,10 @@ impl Report {
         for pool in &self.pools {
             let of_pool = self.usages.iter().filter(|usage| usage.memory == pool.memory);
             let blocks: u64 = of_pool.map(Usage::live_blocks).sum();
+            let about = if self.sampling.is_some() { "about " } else { "" };
             write!(
                 out,
-                "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {})",
+                "{} memory: {} live in {about}{blocks} blocks of {}, {} reserved (peak {})",
                 pool.memory,
                 Bytes(pool.live_bytes),
                 Bytes(pool.allocated_bytes),
