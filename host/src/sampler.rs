@@ -172,6 +172,8 @@ pub fn enable(options: Options) -> Result<(), Error> {
         // One byte is as good as every allocation.
         Options { interval_bytes, .. } => interval_bytes as u64,
     };
+    // Without it stacks would end where the next library begins.
+    crate::stack::prepare();
     SWITCHED.with(|switched| {
         if !events::make_room(options.events_bytes) {
             return Err(Error::NoMemory { bytes: options.events_bytes });
