@@ -92,6 +92,13 @@ const FUNCTIONS: [&str; 18] = [
     "xstrdup",
 ];
 
+/// Whether a function is the allocator itself, or what the compiler puts before it.
+pub(super) fn is_allocator(function: &str) -> bool {
+    let of = function.trim_start_matches('<');
+    let allocator = ["genesis_mem_core::", "genesis_mem_host::", "__rustc::", "__rust_", "__rg_"];
+    allocator.iter().any(|prefix| of.starts_with(prefix))
+}
+
 /// Whether a frame is of a library that allocates for its caller, so that the caller is the line
 /// that somebody looks for.
 pub(super) fn allocates_for_others(frame: &Frame, module: &str) -> bool {

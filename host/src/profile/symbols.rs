@@ -8,7 +8,7 @@ use genesis_mem_profile::{Call, Frame, Module, StackId, Stacks};
 use super::{
     image::{Image, NoImage},
     maps::{Mapping, Maps},
-    names::allocates_for_others,
+    names::{allocates_for_others, is_allocator},
 };
 
 /// What was found at addresses, to go on with.
@@ -61,11 +61,17 @@ impl<'r> Symbols<'r> {
             let place = self.place(address);
             let module = place.module.map(|module| &self.maps.all()[module as usize].path);
             let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
-            for frame in &place.frames {
-                frames.push((frame.clone(), allocates_for_others(frame, &module)));
+            // Stacks begin with whoever asked the allocator.
+            let is_first = frames.is_empty();
+            let own = place.frames.iter().take_while(|at| is_first && is_allocator(&at.function));
+            let asking = &place.frames[own.count()..];
+            if asking.is_empty() {
+                continue;
             }
-            let count = place.frames.len() as u32;
-            calls.push(Call { address, module: place.module, frames: count });
+            frames.extend(
+                asking.iter().map(|frame| (frame.clone(), allocates_for_others(frame, &module))),
+            );
+            calls.push(Call { address, module: place.module, frames: asking.len() as u32 });
         }
         stacks.intern_calls(frames, &calls)
     }

@@ -115,7 +115,8 @@ impl<'s> Builder<'s> {
         let unknown = (self.stacks.location(StackId::UNKNOWN), "");
         for (id, (name, file)) in (1..).zip([unknown].into_iter().chain(frames)) {
             let (name, filename) = (self.texts.add(&name), self.texts.add(file));
-            let function = proto::Function { id, name, system_name: name, filename };
+            // Where both names are one, pprof takes it for mangled, and leaves out what is in `<>`.
+            let function = proto::Function { id, name, system_name: 0, filename };
             self.profile.function.push(function);
         }
     }
