@@ -17,8 +17,31 @@ use crate::progress::progress;
 /// How the names of recordings end that the library makes up.
 const EXTENSION: &str = "genesis-mem";
 
+/// The bytes of a recording with the names that are known now.
+pub(crate) fn with_names(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bar = progress("names");
+    let kept = Recorded::keep_names(&bytes, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    kept.with_context(|| path.display().to_string())
+}
+
+/// Writes them into the recording itself, all at once.
+pub(crate) fn keep_names(path: &Path) -> anyhow::Result<()> {
+    let bytes = with_names(path)?;
+    let beside = path.with_extension("names");
+    fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).with_context(|| {
+        let _nothing_to_remove = fs::remove_file(&beside);
+        format!("cannot write names to {}", path.display())
+    })
+}
+
 /// A recording, and where everything was in the code.
 pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
     pub(crate) recorded: Recorded,
     pub(crate) names: Names,
 }
@@ -33,7 +56,7 @@ impl Opened {
             bar.set_position(done as u64);
         });
         bar.finish_and_clear();
-        let opened = Self { recorded, names };
+        let opened = Self { path: path.to_owned(), recorded, names };
         for doubt in opened.doubts() {
             eprintln!("genesis-mem: {}: {doubt}", path.display());
         }

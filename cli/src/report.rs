@@ -21,7 +21,7 @@ use genesis_mem_host::{
 
 use crate::{
     exit::{Exit, LEAKED},
-    recordings::{LeakOptions, Opened, in_folder, mode},
+    recordings::{LeakOptions, Opened, in_folder, mode, with_names},
 };
 
 const NO_DIFF: &str = "--diff and --since go with the formats summary, pprof, flame and folded";
@@ -85,7 +85,7 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    fn report(self, Opened { recorded, names }: &Opened) -> model::Report {
+    fn report(self, Opened { recorded, names, .. }: &Opened) -> model::Report {
         let begin_ns = recorded.header().begin_ns;
         match self {
             Self::End => recorded.report(names),
@@ -117,12 +117,14 @@ enum Format {
     Chrome,
     /// Events as a memory snapshot for PyTorch's memory_viz
     Torch,
+    /// The recording itself with the names in it: for later, and for other machines
+    Recording,
 }
 
 impl Format {
     /// Whether it means nothing on a terminal.
     const fn is_binary(self) -> bool {
-        matches!(self, Self::Pprof | Self::Torch)
+        matches!(self, Self::Pprof | Self::Torch | Self::Recording)
     }
 
     /// Whether it can show what grew.
@@ -208,7 +210,7 @@ impl Report {
     }
 
     fn one(&self, opened: &Opened, out: &mut dyn Write) -> io::Result<()> {
-        let Opened { recorded, names } = opened;
+        let Opened { recorded, names, .. } = opened;
         let report = || self.at.report(opened);
         let recording = || recorded.recording(names);
         let timeline = || recording().timeline(Memory::Host);
@@ -230,11 +232,14 @@ impl Report {
             Format::TimelineJson => json::write_timeline(&timeline(), out),
             Format::Chrome => chrome::write(&recording(), out),
             Format::Torch => torch::write(&recording(), Memory::Host, out),
+            Format::Recording => {
+                out.write_all(&with_names(&opened.path).map_err(io::Error::other)?)
+            }
         }
     }
 
     /// Where there was much more, who looks for it looks at the wrong time.
-    fn hint(&self, Opened { recorded, names }: &Opened, out: &mut dyn Write) -> io::Result<()> {
+    fn hint(&self, Opened { recorded, names, .. }: &Opened, out: &mut dyn Write) -> io::Result<()> {
         let (time_ns, bytes) = recorded.peak(names);
         let header = recorded.header();
         let end_bytes = recorded.recording(names).end_of(Memory::Host).live_bytes;

@@ -125,6 +125,7 @@ fn every_format_is_written_to_a_file() {
         "timeline-json",
         "chrome",
         "torch",
+        "recording",
     ] {
         let out = folder.path(format);
         let out_name = out.to_str().unwrap();

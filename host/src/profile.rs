@@ -34,6 +34,7 @@ mod kept;
 mod maps;
 mod moment;
 mod names;
+mod names_section;
 mod own;
 mod recorded;
 mod records;

@@ -211,6 +211,7 @@ fn no_damage_makes_it_panic() {
     let mut bytes = plain[..after_header].to_vec();
     bytes = Encoder(bytes).section(kind::MAPS, maps).0;
     bytes.extend(&plain[after_maps..]);
+    bytes = Recorded::keep_names(&bytes, |_, _| {}).unwrap();
     use_all(&Recorded::from_bytes(&bytes).unwrap());
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
@@ -220,7 +221,7 @@ fn no_damage_makes_it_panic() {
         (state % below as u64) as usize
     };
     let (mut read, mut refused) = (0, 0);
-    for round in 0..6000 {
+    for round in 0..4000 {
         let mut damaged = bytes.clone();
         for _ in 0..=round % 4 {
             let at = random(damaged.len());
@@ -241,7 +242,7 @@ fn no_damage_makes_it_panic() {
             }
         }
     }
-    assert!(read > 500 && refused > 500, "{read} read, {refused} refused");
+    assert!(read > 400 && refused > 400, "{read} read, {refused} refused");
 }
 
 #[test]
@@ -309,6 +310,18 @@ fn cpp_is_read_with_its_inlined_calls() {
     let file = source.to_str().unwrap();
     assert_eq!(frames, [format!("{file}:4, in room"), format!("{file}:6, in shop::Cart::add")]);
     assert_eq!(report.stacks.calls_of(report.usages[0].stack).len(), 1);
+    // The names stay where they are kept, whatever becomes of the library.
+    let kept = Recorded::keep_names(&bytes(&maps, 0), |_, _| {}).unwrap();
+    let moved = library.with_extension("old");
+    fs::rename(&library, &moved).unwrap();
+    let later = Recorded::from_bytes(&kept).unwrap();
+    assert!(later.is_whole());
+    let report = later.report(&later.names(|_, _| {}));
+    assert_eq!(report.stacks.description(report.usages[0].stack), frames[0]);
+    assert!(report.stacks.modules[0].build_id.len() >= 16);
+    let twice = Recorded::keep_names(&kept, |_, _| {}).unwrap();
+    assert_eq!(Recorded::from_bytes(&twice).unwrap().header(), later.header());
+    fs::rename(&moved, &library).unwrap();
     // The library was built after this recording.
     let early = Recorded::from_bytes(&bytes(&maps, 1)).unwrap();
     let names = early.names(|_, _| {});

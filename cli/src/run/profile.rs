@@ -13,7 +13,7 @@ use clap::Args;
 use genesis_mem_cuda::parse_size;
 use serde::Serialize;
 
-use crate::recordings::{LeakOptions, Opened, in_folder};
+use crate::recordings::{LeakOptions, Opened, in_folder, keep_names};
 
 /// What to record while the program runs.
 #[derive(Args, Debug)]
@@ -87,7 +87,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 impl Profiling<'_> {
-    /// What was written since the program started, as process `number`.
+    /// What was written since the program started, as process `number`. The program's own recording
+    /// gets its names, before somebody builds the program anew.
     pub(super) fn written(&self, number: u32) -> anyhow::Result<Written> {
         let Some(folder) = &self.folder else { return Ok(Written::default()) };
         let is_new = |path: &PathBuf| match self.earlier.get(path) {
@@ -108,7 +109,13 @@ impl Profiling<'_> {
                  _exit, has more rights than you, or is linked statically does not"
             );
         }
-        Ok(Written { own, others, is_kept: self.options.folder.is_some() })
+        let is_kept = self.options.folder.is_some();
+        if let (true, Some(own)) = (is_kept, &own)
+            && let Err(error) = keep_names(own)
+        {
+            eprintln!("genesis-mem: {error:#}");
+        }
+        Ok(Written { own, others, is_kept })
     }
 
     /// What the program itself never freed.

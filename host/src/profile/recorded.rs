@@ -17,10 +17,10 @@ use serde_json::Value;
 use super::{
     error::ReadError,
     maps::Maps,
-    moment,
+    moment, names_section,
     records::{self, Header, RawEvent, RawLive, RawSpan, RawStack, RawUsage},
     rounding::Rounding,
-    sections::{Kind, sections},
+    sections::{Kind, NAMES, sections, with_section},
     segments::segments,
     symbols::{Known, Symbols},
 };
@@ -38,7 +38,8 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Recorded {
     header: Header,
-    is_whole: bool,
+    /// How many bytes its sections are, if it is whole.
+    whole_bytes: Option<usize>,
     maps: Maps,
     stacks: Vec<RawStack>,
     usages: Vec<RawUsage>,
@@ -48,6 +49,8 @@ pub struct Recorded {
     stats: Value,
     spans: Vec<RawSpan>,
     levels: Vec<(u64, [u64; 3])>,
+    /// What the recording itself says of names.
+    known: Known,
 }
 
 /// The stacks of a recording, by name.
@@ -84,9 +87,9 @@ impl Recorded {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
-        let (sections, is_whole) = sections(bytes)?;
-        let mut recorded = Self { is_whole, ..Self::default() };
-        let mut header = None;
+        let (sections, whole_bytes) = sections(bytes)?;
+        let mut recorded = Self { whole_bytes, ..Self::default() };
+        let (mut header, mut kept) = (None, None);
         for section in sections {
             match section.kind {
                 Kind::Header if section.is_whole => header = Some(records::header(section)?),
@@ -102,8 +105,12 @@ impl Recorded {
                     let stats = serde_json::from_slice(section.payload.trim_ascii());
                     recorded.stats = stats.map_err(|_| section.broken(0, "it is no JSON"))?;
                 }
-                Kind::Header | Kind::Stats | Kind::End => {}
+                Kind::Names if section.is_whole => kept = Some(section),
+                Kind::Header | Kind::Stats | Kind::Names | Kind::End => {}
             }
+        }
+        if let Some(names) = kept {
+            recorded.known = names_section::decode(names, recorded.maps.all().len())?;
         }
         recorded.header = header.ok_or(ReadError::Truncated { bytes: bytes.len() as u64 })?;
         Ok(recorded)
@@ -117,7 +124,7 @@ impl Recorded {
     /// Whether it was written to its end: not where the program was killed meanwhile, or the disk
     /// was full.
     pub fn is_whole(&self) -> bool {
-        self.is_whole
+        self.whole_bytes.is_some()
     }
 
     pub(super) fn maps(&self) -> &Maps {
@@ -133,7 +140,27 @@ impl Recorded {
     /// too, from the debug information of the programs and libraries on this machine, or else from
     /// their symbols. Tells `on_step` how many stacks are done, and of how many.
     pub fn names(&self, on_step: impl FnMut(usize, usize)) -> Names {
-        self.names_from(&mut Known::default(), on_step)
+        self.names_from(&mut self.known.clone(), on_step)
+    }
+
+    /// The bytes of a recording with the names in them that are known on this machine now: for
+    /// when the program was rebuilt, and for machines that do not have it.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes). A recording that ends early stays as it is.
+    pub fn keep_names(
+        bytes: &[u8],
+        on_step: impl FnMut(usize, usize),
+    ) -> Result<Vec<u8>, ReadError> {
+        let recorded = Self::from_bytes(bytes)?;
+        let mut known = recorded.known.clone();
+        recorded.names_from(&mut known, on_step);
+        match recorded.whole_bytes {
+            Some(end) if known.places.len() > recorded.known.places.len() => {
+                Ok(with_section(&bytes[..end], NAMES, &names_section::encode(&known)))
+            }
+            _ => Ok(bytes.to_vec()),
+        }
     }
 
     /// The same, with what is known already of the same maps, and more of it afterwards.

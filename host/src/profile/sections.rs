@@ -5,6 +5,9 @@ use super::error::ReadError;
 
 /// How a recording of this version begins.
 const MAGIC: [u8; 8] = *b"GENMEM\0\x01";
+/// The number of the names, and that of the end.
+pub(super) const NAMES: u32 = 11;
+const END: u32 = 255;
 /// Kind, version, length.
 const HEAD_BYTES: usize = 16;
 
@@ -21,13 +24,14 @@ pub(super) enum Kind {
     Stats,
     Spans,
     Levels,
+    Names,
     End,
 }
 
 impl Kind {
     /// By its number in the file; `None` of one that came later than this reader.
     fn of(number: u32) -> Option<Self> {
-        const KINDS: [Kind; 10] = [
+        const KINDS: [Kind; 11] = [
             Kind::Header,
             Kind::Maps,
             Kind::Stacks,
@@ -38,9 +42,10 @@ impl Kind {
             Kind::Stats,
             Kind::Spans,
             Kind::Levels,
+            Kind::Names,
         ];
         match number {
-            255 => Some(Self::End),
+            END => Some(Self::End),
             _ => KINDS.get(number.checked_sub(1)? as usize).copied(),
         }
     }
@@ -58,6 +63,7 @@ impl Kind {
             Self::Stats => "STATS",
             Self::Spans => "SPANS",
             Self::Levels => "LEVELS",
+            Self::Names => "NAMES",
             Self::End => "END",
         }
     }
@@ -106,8 +112,8 @@ impl<'f> Section<'f> {
     }
 }
 
-/// The sections of a file, and whether it is whole.
-pub(super) fn sections(file: &[u8]) -> Result<(Vec<Section<'_>>, bool), ReadError> {
+/// The sections of a file, and how many bytes they are if it is whole.
+pub(super) fn sections(file: &[u8]) -> Result<(Vec<Section<'_>>, Option<usize>), ReadError> {
     let Some((magic, mut rest)) = file.split_first_chunk::<8>() else {
         return Err(match MAGIC.starts_with(file) {
             true => ReadError::Truncated { bytes: file.len() as u64 },
@@ -128,14 +134,27 @@ pub(super) fn sections(file: &[u8]) -> Result<(Vec<Section<'_>>, bool), ReadErro
         let payload = &after[..bytes.min(after.len())];
         match Kind::of(number) {
             Some(_) if version != 1 => return Err(ReadError::Version { found: version }),
-            Some(Kind::End) if is_whole => return Ok((sections, true)),
+            Some(Kind::End) if is_whole => return Ok((sections, Some(file.len() - rest.len()))),
             Some(kind) => sections.push(Section { kind, payload, is_whole }),
             None => {}
         }
         let padded = bytes.checked_next_multiple_of(8).unwrap_or(usize::MAX);
         rest = after.get(padded..).unwrap_or(&[]);
     }
-    Ok((sections, false))
+    Ok((sections, None))
+}
+
+/// A whole file of these sections, and one more.
+pub(super) fn with_section(sections: &[u8], number: u32, payload: &[u8]) -> Vec<u8> {
+    let mut all = sections.to_vec();
+    for (number, payload) in [(number, payload), (END, &[][..])] {
+        all.extend(number.to_le_bytes());
+        all.extend(1_u32.to_le_bytes());
+        all.extend((payload.len() as u64).to_le_bytes());
+        all.extend(payload);
+        all.resize(all.len().next_multiple_of(8), 0);
+    }
+    all
 }
 
 /// Reads numbers, one after the other.

@@ -12,10 +12,12 @@ use super::{
 };
 
 /// What was found at addresses, to go on with.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    places: HashMap<u64, Place>,
-    changed: Vec<PathBuf>,
+    pub(super) places: HashMap<u64, Place>,
+    /// Of files that were opened.
+    pub(super) build_ids: HashMap<PathBuf, String>,
+    pub(super) changed: Vec<PathBuf>,
 }
 
 /// Looks up addresses of one recorded process. Files are opened when an address lies in them.
@@ -30,9 +32,10 @@ pub(super) struct Symbols<'r> {
 }
 
 #[derive(Clone, Debug)]
-struct Place {
-    module: Option<u32>,
-    frames: Vec<Frame>,
+pub(super) struct Place {
+    /// The number of the mapping.
+    pub(super) module: Option<u32>,
+    pub(super) frames: Vec<Frame>,
 }
 
 impl<'r> Symbols<'r> {
@@ -115,7 +118,10 @@ impl<'r> Symbols<'r> {
                 false => Image::open(path, self.recorded_ns),
             };
             let image = match image {
-                Ok(image) => Some(image),
+                Ok(image) => {
+                    self.known.build_ids.insert(path.clone(), image.build_id.clone());
+                    Some(image)
+                }
                 Err(NoImage::Unreadable) => None,
                 Err(NoImage::Changed) => {
                     self.known.changed.push(path.clone());
@@ -131,10 +137,7 @@ impl<'r> Symbols<'r> {
     pub(super) fn modules(&self) -> Vec<Module> {
         let module = |mapping: &Mapping| Module {
             path: mapping.path.to_string_lossy().into_owned(),
-            build_id: match self.images.get(&mapping.path) {
-                Some(Some(image)) => image.build_id.clone(),
-                _ => String::new(),
-            },
+            build_id: self.known.build_ids.get(&mapping.path).cloned().unwrap_or_default(),
             address: mapping.address,
             end: mapping.end,
             offset: mapping.offset,
