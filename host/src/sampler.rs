@@ -172,7 +172,7 @@ pub fn enable(options: Options) -> Result<(), Error> {
         // One byte is as good as every allocation.
         Options { interval_bytes, .. } => interval_bytes as u64,
     };
-    // Without it stacks would end where the next library begins.
+    // May allocate, so not under a lock.
     crate::stack::prepare();
     SWITCHED.with(|switched| {
         if !events::make_room(options.events_bytes) {

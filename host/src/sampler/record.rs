@@ -82,7 +82,7 @@ pub(crate) fn freed(address: usize) {
     });
     // Where there was no memory for it, it is not known.
     let Some(live) = noted else { return };
-    happened(&live, Kind::Free, time_ns, stacks::UNKNOWN, thread::id());
+    happened(&live, Kind::Free, time_ns, live.stack, thread::id());
 }
 
 /// The holder of the sample at `address` wants it to be `bytes` bytes long.

@@ -61,6 +61,10 @@ fn every_function_that_allocates_is_recorded_with_its_caller() {
         let inner: Vec<_> = caller.take_while(|module| !module.ends_with("/leaks")).collect();
         let through_libc = usize::from(bytes == 17);
         assert_eq!(inner.len(), through_libc, "{bytes}: {inner:?}");
+        // The function, `main`, two of libc, and where the program starts.
+        let outer = frames.iter().rev().map(|&frame| module(&own, frame - 1));
+        let ends = [true, false, false, true, true];
+        assert!(outer.map(|module| module.ends_with("/leaks")).take(5).eq(ends), "{bytes}");
     }
     assert_eq!((count(&own, 8009), count(&forked, 8009), count(&started, 8009)), (0, 1, 0));
     assert_eq!((count(&own, 7001), count(&started, 7001)), (0, 1));
