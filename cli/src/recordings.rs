@@ -9,7 +9,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use genesis_mem_host::{
     core::stats::Bytes,
-    profile::{KEPT_BY_RUNTIMES, Names, Recorded, model::Leaks},
+    profile::{
+        KEPT_BY_RUNTIMES, LOADERS, Names, Recorded,
+        model::{Known, Leaks},
+    },
 };
 
 use crate::progress::progress;
@@ -136,17 +139,16 @@ pub(crate) struct LeakOptions {
 impl LeakOptions {
     /// What was allocated after the program's baseline and is still live.
     pub(crate) fn leaks(&self, opened: &Opened) -> anyhow::Result<Leaks> {
-        let mut ignored = self.leaks_ignore.clone();
-        if ignored.iter().any(String::is_empty) {
+        if self.leaks_ignore.iter().any(String::is_empty) {
             bail!("--leaks-ignore needs a part of a name; an empty one is in every name");
         }
-        if !self.leaks_all {
-            ignored.extend(KEPT_BY_RUNTIMES.map(str::to_owned));
-        }
+        let patterns = &self.leaks_ignore;
+        let known = match self.leaks_all {
+            true => Known { patterns, ..Known::default() },
+            false => Known { kept_by: &KEPT_BY_RUNTIMES, begun_in: &LOADERS, patterns },
+        };
         let report = opened.recorded.report(&opened.names);
-        let mut leaks = report.leaks_except(opened.recorded.baseline(), &ignored);
-        // Nobody asked about these.
-        leaks.ignored.retain(|ignored| self.leaks_ignore.contains(&ignored.pattern));
+        let leaks = report.leaks_except(opened.recorded.baseline(), known);
         Ok(leaks)
     }
 }

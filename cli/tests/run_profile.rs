@@ -44,6 +44,41 @@ int main() {
 }
 "#;
 
+/// Uses much of the C library that keeps memory until the end.
+const CLEAN_C: &str = r#"
+#include <dlfcn.h>
+#include <iconv.h>
+#include <locale.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+static void bye(void) {}
+static void *run(void *words) { return malloc(10); }
+int main(void) {
+  setlocale(LC_ALL, "");
+  atexit(bye);
+  pthread_t threads[3];
+  for (int i = 0; i < 3; i++) pthread_create(&threads[i], 0, run, 0);
+  for (int i = 0; i < 3; i++) { void *block; pthread_join(threads[i], &block); free(block); }
+  time_t now = time(0);
+  printf("%s %s", getpwuid(0)->pw_name, ctime(&now));
+  gethostbyname("localhost");
+  dlsym(dlopen("libm.so.6", RTLD_NOW), "nothing");
+  dlerror();
+  iconv_close(iconv_open("UTF-16", "LATIN1"));
+  char *line = 0;
+  size_t room = 0;
+  FILE *file = fopen("/etc/passwd", "r");
+  getline(&line, &room, file);
+  free(line);
+  fclose(file);
+  return 0;
+}
+"#;
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -102,6 +137,15 @@ fn known_leaks_are_left_out_and_clean_programs_keep_their_exit_code() {
     assert!(stderr(&clean).contains("no leaks"), "{}", stderr(&clean));
     let all = genesis_mem(&["run", "--leaks", "--leaks-all", "--", &program]);
     assert!(stderr(&all).contains("never freed"), "the buffer of stdout: {}", stderr(&all));
+}
+
+#[test]
+fn what_the_c_library_keeps_is_no_leak() {
+    let folder = Folder::new();
+    let program = folder.compile("gcc", "clean.c", CLEAN_C);
+    let output = genesis_mem(&["run", "--leaks", "--", &program]);
+    assert!(stderr(&output).contains("no leaks"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub use genesis_mem_profile as model;
 pub use self::own::plot;
 pub use self::{
     error::ReadError,
-    kept::KEPT_BY_RUNTIMES,
+    kept::{KEPT_BY_RUNTIMES, LOADERS},
     own::{
         RecordGuard, baseline, check_leaks, enable_profiling, get_large_allocations, get_report,
         get_timeline, is_profiling, mark, record, recorded, recording,

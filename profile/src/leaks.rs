@@ -55,6 +55,37 @@ pub struct Leak {
     pub youngest_ns: u64,
 }
 
+/// Live blocks that are no leaks, because somebody knows of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known<'k> {
+    /// Blocks that were allocated through functions of libraries whose names begin so, apart from
+    /// leading underscores. They are not counted.
+    pub kept_by: &'k [&'k str],
+    /// Blocks whose stacks begin in programs or libraries whose file names begin so. They are not
+    /// counted.
+    pub begun_in: &'k [&'k str],
+    /// Blocks that were allocated through something with one of these in its name: a function, a
+    /// source file, a program or a library. They are counted, see [`Leaks::ignored`].
+    pub patterns: &'k [String],
+}
+
+impl Known<'_> {
+    fn is_kept(&self, stacks: &Stacks, stack: StackId) -> bool {
+        let outermost = stacks.calls_of(stack).last().and_then(|call| call.module);
+        let module = outermost.and_then(|module| stacks.modules.get(module as usize));
+        let file = module.map_or("", |module| module.path.rsplit('/').next().unwrap_or(""));
+        if self.begun_in.iter().any(|begin| file.starts_with(begin)) {
+            return true;
+        }
+        stacks.in_libraries(stack).any(|frame| {
+            let name = frame.function.trim_start_matches('_');
+            // The C library calls itself by other names.
+            let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
+            self.kept_by.iter().any(|begin| name.trim_start_matches('<').starts_with(begin))
+        })
+    }
+}
+
 /// What was left out, because somebody knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
@@ -104,10 +135,9 @@ impl Sum {
 
 impl Leaks {
     /// What was allocated after `baseline` and is live in `report`. Blocks from before anybody
-    /// looked are no leaks: nobody knows who they belong to. Left out are blocks that have one of
-    /// the `ignored` texts in the name of a function, source file, program or library that they
-    /// were allocated through.
-    pub fn since(report: &Report, baseline: Baseline, ignored: &[String]) -> Self {
+    /// looked are no leaks: nobody knows who they belong to. Nor is what is `known`.
+    pub fn since(report: &Report, baseline: Baseline, known: Known<'_>) -> Self {
+        let ignored = known.patterns;
         let mut stacks: FxHashMap<(Memory, StackId), Sum> = FxHashMap::default();
         for live in report.live.iter().filter(|live| live.since_ns > baseline.time_ns) {
             let sum = stacks.entry((live.memory, live.stack)).or_insert(Sum::NOTHING);
@@ -116,6 +146,9 @@ impl Leaks {
         let mut sites: FxHashMap<(Memory, StackId), Vec<(StackId, Sum)>> = FxHashMap::default();
         let mut left_out: Vec<Sum> = ignored.iter().map(|_| Sum::NOTHING).collect();
         for ((memory, stack), sum) in stacks {
+            if known.is_kept(&report.stacks, stack) {
+                continue;
+            }
             match ignored.iter().position(|text| mentions(&report.stacks, stack, text)) {
                 Some(index) => left_out[index].join(&sum),
                 None => {

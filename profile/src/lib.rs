@@ -48,7 +48,7 @@ mod timeline;
 
 pub use diff::{Change, Diff};
 pub use event::{Event, EventKind, Mark, Memory, Weight};
-pub use leaks::{Baseline, Ignored, Leak, Leaks};
+pub use leaks::{Baseline, Ignored, Known, Leak, Leaks};
 pub use map::{Area, AreaState, Segment};
 pub use recorder::{Block, Recorder, SHARDS};
 pub use recording::{Level, Recording};

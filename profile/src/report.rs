@@ -4,7 +4,7 @@
 use genesis_mem_core::{frag::Ratio, stats::Snapshot};
 use rustc_hash::FxHashMap;
 
-use crate::{Baseline, Leaks, Memory, StackId, Stacks, clock};
+use crate::{Baseline, Known, Leaks, Memory, StackId, Stacks, clock};
 
 /// Blocks that live less than this are short-lived, nanoseconds: a millisecond.
 pub(crate) const SHORT_NS: u64 = 1_000_000;
@@ -316,11 +316,11 @@ impl Report {
 
     /// What was allocated after `baseline` and is still live.
     pub fn leaks(&self, baseline: Baseline) -> Leaks {
-        Leaks::since(self, baseline, &[])
+        Leaks::since(self, baseline, Known::default())
     }
 
-    /// The same without what somebody knows of already, see [`Leaks::since`].
-    pub fn leaks_except(&self, baseline: Baseline, ignored: &[String]) -> Leaks {
-        Leaks::since(self, baseline, ignored)
+    /// The same without what somebody knows of already.
+    pub fn leaks_except(&self, baseline: Baseline, known: Known<'_>) -> Leaks {
+        Leaks::since(self, baseline, known)
     }
 }

@@ -228,6 +228,13 @@ impl Stacks {
         named.map(|(_, &frame)| &self.frames[frame as usize])
     }
 
+    /// The frames that are of libraries.
+    pub(crate) fn in_libraries(&self, id: StackId) -> impl Iterator<Item = &Frame> {
+        let frames = self.stack(id).map_or(&[][..], |stack| &stack.frames).iter();
+        let frames = frames.map(|&frame| frame as usize);
+        frames.filter(|&frame| self.in_library[frame]).map(|frame| &self.frames[frame])
+    }
+
     /// File and line of the call site, for people; `(unknown)` where nobody looked.
     pub fn location(&self, id: StackId) -> String {
         let site = self.from_site(id).next();

@@ -1,6 +1,6 @@
 //! Stacks of many frames: call sites, leaks, differences, and their files.
 use genesis_mem_profile::{
-    Baseline, Call, Diff, Frame, Live, Memory, Module, Report, Sampling, StackId, Usage,
+    Baseline, Call, Diff, Frame, Known, Live, Memory, Module, Report, Sampling, StackId, Usage,
     format::{flame, json, pprof},
 };
 
@@ -72,11 +72,20 @@ fn leaks_have_callers_and_can_be_ignored() {
     let later = report.leaks(Baseline::from_ns(400));
     assert_eq!((later.blocks(), later.bytes()), (1, 750));
     for pattern in ["fill", "reserve", "bin/program"] {
-        let rest = report.leaks_except(Baseline::default(), &["nobody".into(), pattern.into()]);
+        let patterns = ["nobody".to_owned(), pattern.to_owned()];
+        let known = Known { patterns: &patterns, ..Known::default() };
+        let rest = report.leaks_except(Baseline::default(), known);
         assert_eq!((rest.sites.len(), rest.bytes()), (1, 100), "{pattern}");
         assert_eq!((rest.ignored[0].blocks, rest.ignored[0].bytes), (4, 1500));
         assert!(rest.to_string().contains(&format!("through {pattern:?}")), "{rest}");
     }
+    let through = |name| {
+        let known = Known { kept_by: &[name], ..Known::default() };
+        report.leaks_except(Baseline::default(), known).bytes()
+    };
+    let begun_in = Known { begun_in: &["prog"], ..Known::default() };
+    assert_eq!(report.leaks_except(Baseline::default(), begun_in).bytes(), 100);
+    assert_eq!((through("reser"), through("serve"), through("fill")), (100, 1600, 1600));
 }
 
 #[test]

@@ -1,34 +1,63 @@
 //! What the runtimes of C, C++ and Rust keep until a program ends, on purpose.
 #![forbid(unsafe_code)]
 
-/// Functions whose blocks are no leak, although nobody frees them: the loader, static
-/// initialisers, buffers of standard input and output, tables of what runs at exit, locales. For
-/// [`Report::leaks_except`](genesis_mem_profile::Report::leaks_except).
-pub const KEPT_BY_RUNTIMES: [&str; 22] = [
-    // Of what runs before `main`, and libraries that are loaded later.
-    "_dl_init",
-    "_dl_start",
+/// How the files of loaders are named: what they call happens before `main`.
+pub const LOADERS: [&str; 2] = ["ld-linux", "ld-musl"];
+
+/// How functions of libraries begin whose blocks are no leak, although nobody frees them: names
+/// without leading underscores. For [`Known`](genesis_mem_profile::Known).
+pub const KEPT_BY_RUNTIMES: [&str; 46] = [
+    // Before `main`, and libraries that are loaded later.
     "call_init",
-    "dl_main",
-    "_dl_allocate_tls",
-    "_dl_open",
-    "dl_open_worker",
+    "dl",
     "std::rt::init",
-    "std::sys::pal::unix::thread_local",
+    "std::sys::pal::unix",
+    // Threads: stacks that are used again, and what runs at their end.
+    "allocate_dtv",
+    "pthread_create",
+    "pthread_key",
+    "pthread_setspecific",
+    "std::sync::mpmc::context",
+    "std::sys::thread_local",
+    "std::thread::current",
     // What runs at exit.
-    "__cxa_atexit",
-    "__cxa_thread_atexit_impl",
-    "__new_exitfn",
-    "std::sys::thread_local::destructors",
-    // Input and output.
-    "_IO_file_doallocate",
-    "_IO_setvbuf",
+    "atexit",
+    "cxa_atexit",
+    "cxa_thread_atexit",
+    "new_exitfn",
+    "on_exit",
+    // Buffers of files that are open until the end.
+    "IO_file_doallocate",
+    "IO_setvbuf",
+    "IO_wfile_doallocate",
+    "setvbuf",
     "std::io::stdio::stdin",
     "std::io::stdio::stdout",
-    // Locales, character sets, time zones, names.
-    "__gconv_",
-    "__nss_",
-    "_nl_",
+    // Locales, languages, character sets.
+    "bindtextdomain",
+    "dcigettext",
+    "dcngettext",
+    "gconv",
+    "gettext",
+    "ngettext",
+    "nl_",
     "setlocale",
-    "tzset_internal",
+    "textdomain",
+    // Time zones.
+    "ctime",
+    "localtime",
+    "mktime",
+    "strftime",
+    "tz",
+    // Names of users, groups, hosts and services.
+    "gethost",
+    "getgr",
+    "getnameinfo",
+    "getproto",
+    "getpw",
+    "getserv",
+    "initgroups",
+    "nss_",
+    "res_",
+    "resolv_",
 ];

@@ -93,7 +93,10 @@ const FUNCTIONS: [&str; 18] = [
 ];
 
 /// Whether a function is the allocator itself, or what the compiler puts before it.
-pub(super) fn is_allocator(function: &str) -> bool {
+pub(super) fn is_allocator(function: &str, module: &str) -> bool {
+    if module.ends_with("/libgenesis_mem.so") {
+        return true;
+    }
     let of = function.trim_start_matches('<');
     let allocator = ["genesis_mem_core::", "genesis_mem_host::", "__rustc::", "__rust_", "__rg_"];
     allocator.iter().any(|prefix| of.starts_with(prefix))

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::{
     error::ReadError,
     sections::Section,
-    symbols::{Known, Place},
+    symbols::{Place, Places},
 };
 
 /// What is known, as a section has it: an array a place, by address, and build ids by path.
-pub(super) fn encode(known: &Known) -> Vec<u8> {
+pub(super) fn encode(known: &Places) -> Vec<u8> {
     let mut places: Vec<_> = known.places.iter().collect();
     places.sort_by_key(|(address, _)| **address);
     let frame = |frame: &Frame| json!([frame.function, frame.file, frame.line]);
@@ -27,7 +27,7 @@ pub(super) fn encode(known: &Known) -> Vec<u8> {
 }
 
 /// The same, read; of a recording that maps `modules` modules.
-pub(super) fn decode(section: Section<'_>, modules: usize) -> Result<Known, ReadError> {
+pub(super) fn decode(section: Section<'_>, modules: usize) -> Result<Places, ReadError> {
     let broken = || section.broken(0, "names that are none");
     let value: Value = serde_json::from_slice(section.payload).map_err(|_| broken())?;
     let place = |value: &Value| {
@@ -41,7 +41,7 @@ pub(super) fn decode(section: Section<'_>, modules: usize) -> Result<Known, Read
     let build_ids = value["build_ids"].as_object().into_iter().flatten();
     let build_ids = build_ids.map(|(path, id)| (path.into(), id.as_str().unwrap_or("").into()));
     let (places, build_ids) = (places.ok_or_else(broken)?, build_ids.collect());
-    Ok(Known { places, build_ids, ..Known::default() })
+    Ok(Places { places, build_ids, ..Places::default() })
 }
 
 fn frame(value: &Value) -> Option<Frame> {

@@ -6,9 +6,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use genesis_mem_profile::{Baseline, Leaks, Live, Memory, Recording, Report, Timeline};
+use genesis_mem_profile::{Baseline, Known, Leaks, Live, Memory, Recording, Report, Timeline};
 
-use super::{KEPT_BY_RUNTIMES, Names, ReadError, Recorded, maps::Maps, symbols::Known};
+use super::{KEPT_BY_RUNTIMES, LOADERS, Names, ReadError, Recorded, maps::Maps, symbols::Places};
 use crate::sampler;
 
 /// When the recording began that goes on; zero for none.
@@ -16,7 +16,7 @@ static BEGIN_NS: AtomicU64 = AtomicU64::new(0);
 /// The recording that ended last.
 static LAST: Mutex<Option<Arc<Recording>>> = Mutex::new(None);
 /// What was found at addresses, as long as the same files are mapped.
-static NAMES: Mutex<Option<(Maps, Known)>> = Mutex::new(None);
+static NAMES: Mutex<Option<(Maps, Places)>> = Mutex::new(None);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -180,11 +180,8 @@ pub fn plot() -> Result<String, ReadError> {
 /// As [`recorded`].
 pub fn check_leaks() -> Result<Leaks, ReadError> {
     with_names(|recorded, names| {
-        let known = KEPT_BY_RUNTIMES.map(str::to_owned);
-        let mut leaks = recorded.report(&names).leaks_except(recorded.baseline(), &known);
-        // Nobody asked about these.
-        leaks.ignored.clear();
-        leaks
+        let known = Known { kept_by: &KEPT_BY_RUNTIMES, begun_in: &LOADERS, patterns: &[] };
+        recorded.report(&names).leaks_except(recorded.baseline(), known)
     })
 }
 

@@ -22,7 +22,7 @@ use super::{
     rounding::Rounding,
     sections::{Kind, NAMES, sections, with_section},
     segments::segments,
-    symbols::{Known, Symbols},
+    symbols::{Places, Symbols},
 };
 
 /// What a program knew of its memory, read from a recording. Names are looked up apart, since
@@ -50,7 +50,7 @@ pub struct Recorded {
     spans: Vec<RawSpan>,
     levels: Vec<(u64, [u64; 3])>,
     /// What the recording itself says of names.
-    known: Known,
+    known: Places,
 }
 
 /// The stacks of a recording, by name.
@@ -166,7 +166,7 @@ impl Recorded {
     /// The same, with what is known already of the same maps, and more of it afterwards.
     pub(super) fn names_from(
         &self,
-        known: &mut Known,
+        known: &mut Places,
         mut on_step: impl FnMut(usize, usize),
     ) -> Names {
         let epoch_ns = self.header.epoch_ns;

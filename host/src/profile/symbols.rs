@@ -13,7 +13,7 @@ use super::{
 
 /// What was found at addresses, to go on with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Places {
     pub(super) places: HashMap<u64, Place>,
     /// Of files that were opened.
     pub(super) build_ids: HashMap<PathBuf, String>,
@@ -26,7 +26,7 @@ pub(super) struct Symbols<'r> {
     /// The time of day when the process was recorded, nanoseconds.
     recorded_ns: u64,
     images: HashMap<PathBuf, Option<Image>>,
-    pub(super) known: Known,
+    pub(super) known: Places,
     /// The folder that paths of sources are shown below.
     folder: String,
 }
@@ -39,7 +39,7 @@ pub(super) struct Place {
 }
 
 impl<'r> Symbols<'r> {
-    pub(super) fn new(maps: &'r Maps, recorded_ns: u64, known: Known) -> Self {
+    pub(super) fn new(maps: &'r Maps, recorded_ns: u64, known: Places) -> Self {
         let folder = env::current_dir().map_or_else(
             |_| String::new(),
             |folder| {
@@ -66,7 +66,8 @@ impl<'r> Symbols<'r> {
             let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
             // Stacks begin with whoever asked the allocator.
             let is_first = frames.is_empty();
-            let own = place.frames.iter().take_while(|at| is_first && is_allocator(&at.function));
+            let is_own = |at: &&Frame| is_first && is_allocator(&at.function, &module);
+            let own = place.frames.iter().take_while(is_own);
             let asking = &place.frames[own.count()..];
             if asking.is_empty() {
                 continue;
