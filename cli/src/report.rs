@@ -13,9 +13,12 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use genesis_mem_host::{
     core::stats::Bytes,
-    profile::model::{
-        self, Diff, Memory,
-        format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+    profile::{
+        Recorded,
+        model::{
+            self, Diff, Memory,
+            format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+        },
     },
 };
 
@@ -89,7 +92,7 @@ impl Moment {
         let begin_ns = recorded.header().begin_ns;
         match self {
             Self::End => recorded.report(names),
-            Self::Peak => recorded.report_at(names, recorded.peak(names).0),
+            Self::Peak => recorded.report_at(names, recorded.peak().0),
             Self::Seconds(seconds) => recorded.report_at(names, begin_ns + (seconds * 1e9) as u64),
         }
     }
@@ -217,8 +220,9 @@ impl Report {
         match self.format {
             Format::Summary => {
                 writeln!(out, "{} ({})\n", opened.program(), mode(recorded))?;
-                write!(out, "{}", report().summary())?;
-                self.hint(opened, out)
+                let report = report();
+                write!(out, "{}", report.summary())?;
+                self.hint(recorded, report.pools[0].live_bytes, out)
             }
             Format::Pprof => pprof::write(&report(), out),
             Format::Flame => flame::write_svg(&report(), self.weight(), out),
@@ -239,14 +243,12 @@ impl Report {
     }
 
     /// Where there was much more, who looks for it looks at the wrong time.
-    fn hint(&self, Opened { recorded, names, .. }: &Opened, out: &mut dyn Write) -> io::Result<()> {
-        let (time_ns, bytes) = recorded.peak(names);
-        let header = recorded.header();
-        let end_bytes = recorded.recording(names).end_of(Memory::Host).live_bytes;
+    fn hint(&self, recorded: &Recorded, end_bytes: u64, out: &mut dyn Write) -> io::Result<()> {
+        let (time_ns, bytes) = recorded.peak();
         if self.at != Moment::End || bytes / 2 <= end_bytes {
             return Ok(());
         }
-        let seconds = time_ns.saturating_sub(header.begin_ns) as f64 / 1e9;
+        let seconds = time_ns.saturating_sub(recorded.header().begin_ns) as f64 / 1e9;
         writeln!(
             out,
             "\nAt its peak, {seconds:.3} s after the beginning, it held {}; see by whom with --at peak",

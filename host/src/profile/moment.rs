@@ -3,9 +3,45 @@
 
 use std::collections::{HashMap, HashSet};
 
-use genesis_mem_profile::{EventKind, Memory, size_class_of};
+use genesis_mem_profile::{EventKind, Memory, Pool, Report, size_class_of};
 
-use super::records::{RawEvent, RawLive, RawUsage};
+use super::{
+    recorded::{Names, Recorded},
+    records::{RawEvent, RawLive, RawUsage},
+};
+
+impl Recorded {
+    /// Who held the memory at an earlier time of this recording, by the events since then, which
+    /// goes back as far as they do. What was allocated and freed before is not in it.
+    pub fn report_at(&self, names: &Names, time_ns: u64) -> Report {
+        let then = live_at(&self.live, &self.events, time_ns);
+        let mut report = self.report_of(&usages(&then), &then, time_ns, names);
+        if let Some(sampling) = &mut report.sampling {
+            sampling.samples = then.len() as u64;
+        }
+        let happened = self.happened(&Names::default());
+        for &(memory, _) in &happened.end {
+            let timeline = happened.timeline(memory);
+            let level = timeline.at(time_ns);
+            let mut pool = Pool::default();
+            pool.memory = memory;
+            pool.live_bytes = level.live_bytes;
+            pool.allocated_bytes = level.allocated_bytes;
+            pool.reserved_bytes = level.reserved_bytes;
+            pool.reserved_peak_bytes = timeline.peak().reserved_bytes;
+            report.pools.push(pool);
+        }
+        report
+    }
+
+    /// When the program held most of the host's memory, and how much, bytes.
+    pub fn peak(&self) -> (u64, u64) {
+        let timeline = self.happened(&Names::default()).timeline(Memory::Host);
+        // Of several the last, of which most is known.
+        let peak = timeline.points.iter().max_by_key(|point| point.level.live_bytes);
+        peak.map_or((self.header.end_ns, 0), |peak| (peak.time_ns, peak.level.live_bytes))
+    }
+}
 
 /// A place in one kind of memory.
 type Place = (Memory, u64);
@@ -13,7 +49,7 @@ type Place = (Memory, u64);
 /// The blocks that were live at `time_ns`: those that still are, and those that were freed since.
 /// Where somebody freed a block whose allocation is no longer among the events, its stack is not
 /// known.
-pub(super) fn live_at(live: &[RawLive], events: &[RawEvent], time_ns: u64) -> Vec<RawLive> {
+fn live_at(live: &[RawLive], events: &[RawEvent], time_ns: u64) -> Vec<RawLive> {
     let mut then: Vec<RawLive> =
         live.iter().copied().filter(|live| live.time_ns <= time_ns).collect();
     let mut events: Vec<&RawEvent> = events.iter().collect();
@@ -58,7 +94,7 @@ fn block(event: &RawEvent) -> RawLive {
 }
 
 /// The sums over blocks, none of which is freed.
-pub(super) fn usages(live: &[RawLive]) -> Vec<RawUsage> {
+fn usages(live: &[RawLive]) -> Vec<RawUsage> {
     let mut sums: HashMap<(Memory, u32, u32, u8), RawUsage> = HashMap::new();
     for live in live {
         let (memory, stack, thread) = (live.memory, live.stack, live.thread);

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{
     error::ReadError,
     maps::Maps,
-    moment, names_section,
+    names_section,
     records::{self, Header, RawEvent, RawLive, RawSpan, RawStack, RawUsage},
     rounding::Rounding,
     sections::{Kind, NAMES, sections, with_section},
@@ -37,14 +37,14 @@ use super::{
 /// ```
 #[derive(Debug, Default)]
 pub struct Recorded {
-    header: Header,
+    pub(super) header: Header,
     /// How many bytes its sections are, if it is whole.
     whole_bytes: Option<usize>,
     maps: Maps,
     stacks: Vec<RawStack>,
     usages: Vec<RawUsage>,
-    live: Vec<RawLive>,
-    events: Vec<RawEvent>,
+    pub(super) live: Vec<RawLive>,
+    pub(super) events: Vec<RawEvent>,
     marks: Vec<(u64, String)>,
     stats: Value,
     spans: Vec<RawSpan>,
@@ -188,58 +188,42 @@ impl Recorded {
     /// Who holds the memory, and who has allocated it so far. Sums of a sample are estimates,
     /// rounded so that they still add up.
     pub fn report(&self, names: &Names) -> Report {
-        let mut report = Report::now();
-        report.stacks = names.stacks.clone();
-        report.time_ns = self.header.end_ns;
-        report.epoch_ns = self.header.epoch_ns;
-        report.sampling = self.sampling();
-        let mut rounding: [Rounding; 6] = Default::default();
-        report.usages = self.usages.iter().map(|raw| usage(raw, names, &mut rounding)).collect();
-        report.live = self.live.iter().map(|raw| live(raw, names)).collect();
+        let mut report = self.report_of(&self.usages, &self.live, self.header.end_ns, names);
         report.pools = self.pools(&report);
         report
     }
 
-    /// Who held the memory at an earlier time of this recording, by the events since then, which
-    /// goes back as far as they do. What was allocated and freed before is not in it.
-    pub fn report_at(&self, names: &Names, time_ns: u64) -> Report {
-        let then = moment::live_at(&self.live, &self.events, time_ns);
+    /// A report of these sums and blocks, without pools.
+    pub(super) fn report_of(
+        &self,
+        usages: &[RawUsage],
+        blocks: &[RawLive],
+        time_ns: u64,
+        names: &Names,
+    ) -> Report {
         let mut report = Report::now();
         report.stacks = names.stacks.clone();
         report.time_ns = time_ns;
         report.epoch_ns = self.header.epoch_ns;
         report.sampling = self.sampling();
-        let usages = moment::usages(&then);
-        if let Some(sampling) = &mut report.sampling {
-            sampling.samples = then.len() as u64;
-        }
         let mut rounding: [Rounding; 6] = Default::default();
         report.usages = usages.iter().map(|raw| usage(raw, names, &mut rounding)).collect();
-        report.live = then.iter().map(|raw| live(raw, names)).collect();
-        for (memory, _) in self.end() {
-            let timeline = self.recording(names).timeline(memory);
-            let mut pool = Pool::default();
-            (pool.memory, pool.live_bytes) = (memory, timeline.at(time_ns).live_bytes);
-            pool.allocated_bytes = timeline.at(time_ns).allocated_bytes;
-            pool.reserved_bytes = timeline.at(time_ns).reserved_bytes;
-            pool.reserved_peak_bytes = timeline.peak().reserved_bytes;
-            report.pools.push(pool);
-        }
+        report.live = blocks.iter().map(|raw| live(raw, names)).collect();
         report
-    }
-
-    /// When the program held most of the host's memory, and how much, bytes.
-    pub fn peak(&self, names: &Names) -> (u64, u64) {
-        let timeline = self.recording(names).timeline(Memory::Host);
-        // Of several the last, of which most is known.
-        let peak = timeline.points.iter().max_by_key(|point| point.level.live_bytes);
-        peak.map_or((self.header.end_ns, 0), |peak| (peak.time_ns, peak.level.live_bytes))
     }
 
     /// What happened, and where everything lay at the end.
     pub fn recording(&self, names: &Names) -> Recording {
-        let mut recording = Recording::default();
+        let mut recording = self.happened(names);
         recording.stacks = names.stacks.clone();
+        recording.segments =
+            segments(&self.spans, &self.live, self.sampling().is_some(), |raw| names.id(raw));
+        recording
+    }
+
+    /// The same without names and places.
+    pub(super) fn happened(&self, names: &Names) -> Recording {
+        let mut recording = Recording::default();
         recording.epoch_ns = self.header.epoch_ns;
         recording.begin_ns = self.header.begin_ns;
         recording.end_ns = self.header.end_ns;
@@ -256,8 +240,6 @@ impl Recorded {
         recording.marks = self.marks.iter().map(mark).collect();
         recording.levels = self.levels.iter().map(|at| (Memory::Host, point(at))).collect();
         recording.end = self.end();
-        recording.segments =
-            segments(&self.spans, &self.live, self.sampling().is_some(), |raw| names.id(raw));
         recording.finish();
         recording
     }
