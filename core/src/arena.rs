@@ -9,6 +9,7 @@ mod growth;
 mod heaps;
 mod large;
 mod layout;
+mod map;
 mod offers;
 mod purge;
 mod samples;
@@ -21,9 +22,12 @@ use core::{
     ptr::{self, NonNull},
 };
 
-pub use self::growth::Refusal;
 use self::growth::{Grown, Growth};
 pub(crate) use self::large::Fresh;
+pub use self::{
+    growth::Refusal,
+    map::{Stretch, Use},
+};
 use crate::{
     backend::{Backend, Region},
     buddy::Span,

@@ -149,6 +149,12 @@ impl Descriptor {
         unsafe { *self.tag.as_ptr() }
     }
 
+    /// Who holds the span at this moment, for who holds nothing of it.
+    pub(crate) fn tag_now(&self) -> usize {
+        // Acquire pairs with the Release in `set_tag`: what the descriptor says came before.
+        self.tag.load(Ordering::Acquire)
+    }
+
     /// Says who holds the span.
     pub(crate) fn set_tag(&self, tag: usize) {
         // Release pairs with whatever hands the span's blocks to another thread.

@@ -61,6 +61,20 @@ impl Purge {
     }
 }
 
+/// How many free granules are looked at at once, at most.
+const LOOKED_AT: u32 = 1024;
+
+/// What is known of ground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Handed out, or kept for a request of its length, or being purged.
+    Taken,
+    /// Free; it may be backed by memory.
+    Dirty,
+    /// Free; it was never used, or purged.
+    Clean,
+}
+
 /// A span handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -234,6 +248,28 @@ impl<'m> SpanPool<'m> {
     /// The span, handed out or waiting for a request of its length, that `granule` lies in.
     pub fn live_span_around(&self, granule: u32) -> Option<Span> {
         self.buddy.live_span_containing(granule)
+    }
+
+    /// A span of one kind of ground from `granule` on, as long as it is, or as it is looked at at once;
+    /// `None` where no more is open.
+    pub fn ground(&self, granule: u32) -> Option<(Span, Ground)> {
+        if granule >= self.open_granules() {
+            return None;
+        }
+        let kind = |granule| match self.live_span_around(granule) {
+            Some(_) => Ground::Taken,
+            None if self.dirty.test(granule) => Ground::Dirty,
+            None => Ground::Clean,
+        };
+        let ground = kind(granule);
+        let end = match self.live_span_around(granule) {
+            Some(span) => span.granule + span.granules,
+            None => {
+                let most = self.open_granules().min(granule.saturating_add(LOOKED_AT));
+                (granule..most).find(|&end| kind(end) != ground).unwrap_or(most)
+            }
+        };
+        Some((Span { granule, granules: end - granule }, ground))
     }
 
     /// Cuts the span that starts at `granule` to its first `granules`, more than none. False: no

@@ -21,6 +21,7 @@ mod os;
 mod record;
 mod records;
 mod shards;
+mod spans;
 mod stacks;
 mod usages;
 mod write;
@@ -174,6 +175,7 @@ pub fn enable(options: Options) -> Result<(), Error> {
     };
     // May allocate, so not under a lock.
     crate::stack::prepare();
+    crate::process::arena().prepare_samples();
     SWITCHED.with(|switched| {
         if !events::make_room(options.events_bytes) {
             return Err(Error::NoMemory { bytes: options.events_bytes });

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, ptr::NonNull};
 
-use genesis_mem_core::{arena::Arena, config::FaultKind, heap::Heap};
+use genesis_mem_core::{
+    arena::{Arena, Use},
+    config::FaultKind,
+    heap::Heap,
+};
 
 use crate::{
     backend::FaultingBackend,
@@ -271,6 +275,7 @@ impl<C: TestConfig> Heaps<C> {
             let said = live.map(|live| (live.address.addr().get(), live.bytes));
             assert_eq!(said, Some((sample.address, sample.bytes)), "what is sampled");
         }
+        self.check_map();
         let s = self.arena.snapshot(true);
         s.check().unwrap_or_else(|broken| panic!("{broken}"));
         assert_eq!(s.allocations - s.frees, self.blocks.len() as u64, "live blocks");
@@ -280,6 +285,26 @@ impl<C: TestConfig> Heaps<C> {
         if self.knows_requests {
             assert_eq!(s.requested_bytes.current, self.blocks.requested_bytes(), "requested bytes");
         }
+    }
+
+    /// Compares the map of the ground with the sums.
+    fn check_map(&self) {
+        let s = self.arena.snapshot(true);
+        let opened = self.arena.opened();
+        let (mut end, mut dirty_bytes, mut taken_bytes) = (opened.start, 0, 0);
+        let is_whole = self.arena.map(|stretch| {
+            assert_eq!(stretch.address, end, "stretches follow each other");
+            end += stretch.bytes;
+            match stretch.used_for {
+                Use::Slab { .. } | Use::Large => taken_bytes += stretch.bytes as u64,
+                Use::Dirty => dirty_bytes += stretch.bytes as u64,
+                _ => {}
+            }
+            true
+        });
+        assert!(is_whole && (opened.is_empty() || end == opened.end), "all of it");
+        assert_eq!(taken_bytes, s.active_bytes.current);
+        assert!(dirty_bytes <= s.cached_bytes.current);
     }
 
     /// Frees everything, sweeps, and checks that nothing is lost.

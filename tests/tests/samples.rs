@@ -60,6 +60,13 @@ fn a_share_of_the_allocations_is_sampled_and_all_are_counted() {
     let taken = arena.sink().taken.load(Relaxed);
     (0..1000).for_each(|_| _ = alloc(heap, 16));
     assert_eq!(arena.sink().taken.load(Relaxed), taken, "sampling is off");
+    let misses = arena.snapshot(true).cache_misses;
+    for _ in 0..1000 {
+        let block = alloc(heap, 16);
+        // SAFETY: the block is this thread's.
+        unsafe { heap.free_any(block, 16, 16) };
+    }
+    assert_eq!(arena.snapshot(true).cache_misses, misses, "a block is at hand each time");
     arena.snapshot(true).check().unwrap();
 }
 

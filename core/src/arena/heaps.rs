@@ -138,11 +138,12 @@ impl<C: Config> Arena<C> {
     /// Takes all locks, those of shared heaps first, so that no other thread holds one across a
     /// fork.
     pub fn before_fork(&self) {
+        // The heap of samples comes last: who has the lock of another may need it. One that is made
+        // meanwhile counts as any other: nobody needs it yet.
+        let samples = self.sample_heap();
         let mut locked = 0;
         loop {
             let heaps = self.heaps_so_far();
-            // The heap of samples comes last: who has the lock of another may need it.
-            let samples = self.sample_heap();
             for heap in heaps[locked..].iter().filter(|heap| !ptr::eq(*heap, samples)) {
                 mem::forget(heap.shared.lock());
             }

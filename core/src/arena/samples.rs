@@ -67,6 +67,12 @@ impl<C: Config> Arena<C> {
         }
     }
 
+    /// Makes the heap of sampled blocks, where there is none, before anybody needs it: so that a fork
+    /// that begins meanwhile ends first. Whoever switches sampling on calls this before.
+    pub fn prepare_samples(&self) {
+        self.with_samples(|_| ());
+    }
+
     /// Gives back every slab of sampled blocks without a live one. Any thread.
     pub fn collect_samples(&self) {
         // SAFETY: I3: heaps live as long as their arena.

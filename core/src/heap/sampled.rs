@@ -83,7 +83,7 @@ impl<C: Config> Heap<C> {
                     let free = &self.bin(class).free;
                     free.leads(free.head())
                 };
-                let fresh = arena.with_samples(|samples| samples.take_sampled(arena, class, bytes));
+                let fresh = arena.with_samples(|samples| samples.find_small(arena, class, bytes));
                 let Some(fresh) = fresh.flatten() else {
                     arena.sink().sample_missed(bytes);
                     return None;
@@ -102,17 +102,6 @@ impl<C: Config> Heap<C> {
         let address = fresh.block.addr().get();
         arena.sink().sample_taken(&Sample { address, bytes, block_bytes, is_hit });
         Some(fresh)
-    }
-
-    /// A block of the heap of samples, whose owner the caller is.
-    fn take_sampled(&self, arena: &Arena<C>, class: usize, bytes: usize) -> Option<Fresh> {
-        match Self::pop(self.bin(class), bytes) {
-            Some(block) => {
-                self.publish(arena, class);
-                Some(Fresh { block, zeroed: false })
-            }
-            None => self.refill_counted(arena, class, bytes),
-        }
     }
 
     /// Whether this, which is empty, is the arena's heap of samples, in which nothing is ever due.

@@ -10,6 +10,7 @@ use crate::{
     buddy::Span,
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, Place, tag},
+    event::EventSink,
     free_blocks::{FreeBlocks, Link, Linked},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
@@ -59,7 +60,7 @@ impl<C: Config> Heap<C> {
         let find = || {
             let sampled = is_sample.then(|| self.take_sample(arena, class, bytes, align)).flatten();
             sampled.or_else(|| match class {
-                Some(class) => self.refill_counted(arena, class, bytes),
+                Some(class) => self.find_small(arena, class, bytes),
                 None => self.alloc_large(arena, bytes, align),
             })
         };
@@ -86,17 +87,20 @@ impl<C: Config> Heap<C> {
     }
 
     /// Finds a block of `class`, for `bytes` bytes.
-    pub(super) fn refill_counted(
-        &self,
-        arena: &Arena<C>,
-        class: usize,
-        bytes: usize,
-    ) -> Option<Fresh> {
-        let fresh = self.refill(arena, class)?;
+    pub(super) fn find_small(&self, arena: &Arena<C>, class: usize, bytes: usize) -> Option<Fresh> {
         let bin = self.bin(class);
-        self.misses.add(1);
-        bin.countdown.count();
-        bin.requested_bytes.add(bytes as u64);
+        // Where the count was over, a block may be at hand all the same.
+        let at_hand = if C::Sink::SAMPLES { Self::pop(bin, bytes) } else { None };
+        let fresh = match at_hand {
+            Some(block) => Fresh { block, zeroed: false },
+            None => {
+                let fresh = self.refill(arena, class)?;
+                self.misses.add(1);
+                bin.countdown.count();
+                bin.requested_bytes.add(bytes as u64);
+                fresh
+            }
+        };
         self.publish(arena, class);
         Some(fresh)
     }

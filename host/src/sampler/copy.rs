@@ -8,8 +8,8 @@ use super::{
     BASELINE_NS, BEGIN_NS, LOST, chance, levels, live, marks,
     memory::{List, Text, used_bytes},
     os,
-    records::{Level, Live, Usage},
-    stacks, usages,
+    records::{Level, Live, Span, Usage},
+    spans, stacks, usages,
 };
 
 /// All of it but the events, which are read as they are written.
@@ -23,6 +23,7 @@ pub(super) struct Copies {
     pub(super) marks: List<u8>,
     pub(super) stats: Text,
     pub(super) levels: List<Level>,
+    pub(super) spans: List<Span>,
 }
 
 /// The numbers of a recording's header, in their order but for the counts of events.
@@ -57,12 +58,14 @@ impl Copies {
             lost_samples: LOST.load(Relaxed),
             profiler_bytes: used_bytes() as u64,
         };
+        let snapshot = crate::process::stats();
         let mut stats = Text(List::new());
-        crate::process::stats().write_json(&mut stats).ok()?;
+        snapshot.write_json(&mut stats).ok()?;
         let (mut live, usages) = live::copy(usages::copy)?;
         for sample in live.iter_mut() {
             sample.usage >>= usages::MEMORY_SHIFT;
         }
+        let spans = spans::copy(&snapshot, &live, header.is_full)?;
         Some(Self {
             header,
             command_line: os::read(c"/proc/self/cmdline")?,
@@ -72,6 +75,7 @@ impl Copies {
             stacks: stacks::copy()?,
             marks: marks::copy()?,
             levels: levels::copy(end_ns)?,
+            spans,
             stats,
             maps: os::read(c"/proc/self/maps")?,
         })

@@ -62,6 +62,17 @@ pub(super) struct Level {
     pub(super) reserved_bytes: u64,
 }
 
+/// What a stretch of the arena's ground is used for.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Span {
+    pub(super) address: u64,
+    pub(super) bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) kind: u32,
+    pub(super) block_bytes: u32,
+}
+
 /// Where the frames of a call stack lie.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -73,6 +84,7 @@ pub(super) struct Frames {
 
 const _: () = assert!(size_of::<Live>() == 48 && size_of::<Usage>() == 88);
 const _: () = assert!(size_of::<Happened>() == 48 && size_of::<Level>() == 32);
+const _: () = assert!(size_of::<Span>() == 32 && size_of::<Frames>() == 16);
 
 // SAFETY: numbers, valid as zeroes, and no gaps between them: their sizes, checked above, are the sums
 // of those of their fields.
@@ -91,7 +103,11 @@ unsafe impl Pod for Happened {}
 unsafe impl Zeroable for Level {}
 // SAFETY: as above.
 unsafe impl Pod for Level {}
-// SAFETY: as above; two words of eight bytes.
+// SAFETY: as above.
+unsafe impl Zeroable for Span {}
+// SAFETY: as above.
+unsafe impl Pod for Span {}
+// SAFETY: as above.
 unsafe impl Zeroable for Frames {}
 // SAFETY: as above.
 unsafe impl Pod for Frames {}

@@ -8,6 +8,9 @@ use super::{
     shards::{SHARD_BITS, SHARDS, Shard, Shards, hash},
 };
 
+/// Where a part has so many frames, stacks that it does not have yet stay unknown: 64 MiB in all.
+const ADDRESSES: u32 = 1 << 19;
+
 /// The table, for who must lock it.
 pub(super) static TABLE: Shards<Part> = Shards::new(
     [const { Shard::new(Part { addresses: List::new(), stacks: List::new(), index: Index::new() }) };
@@ -45,7 +48,7 @@ impl Part {
             && self.frames_of(stack).iter().zip(frames).all(same)
     }
 
-    /// The position of a stack in this part; `None` where there is no memory.
+    /// The position of a stack in this part; `None` where there is no memory, or too much in use.
     fn intern(&mut self, hash: u64, frames: &[usize]) -> Option<u32> {
         let stacks = &self.stacks;
         if !self.index.make_room(stacks.len(), |row| stacks[row].hash) {
@@ -55,7 +58,10 @@ impl Part {
         if let Some(known) = self.index.find(hash, is_it) {
             return Some(known as u32);
         }
-        let start = u32::try_from(self.addresses.len()).ok()?;
+        let start = self.addresses.len() as u32;
+        if start >= ADDRESSES {
+            return None;
+        }
         let stack = Frames { hash, start, count: frames.len() as u32 };
         let added = frames.iter().all(|&frame| self.addresses.push(frame as u64));
         if !added || !self.stacks.push(stack) {
@@ -71,7 +77,8 @@ impl Part {
 /// The stack that nobody knows.
 pub(super) const UNKNOWN: u32 = 0;
 
-/// The number of a stack, from one; [`UNKNOWN`] where it has no frames or there is no memory.
+/// The number of a stack, from one; [`UNKNOWN`] where it has no frames, there is no memory, or 64 MiB of stacks are
+/// kept already.
 pub(super) fn intern(frames: &[usize]) -> u32 {
     if frames.is_empty() {
         return UNKNOWN;

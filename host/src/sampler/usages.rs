@@ -11,6 +11,10 @@ use super::{
 /// Blocks that live less than this are short-lived, nanoseconds: a millisecond.
 const SHORT_NS: u64 = 1_000_000;
 
+/// Where a part has so many rows, new ones are for all threads together, so that programs which start
+/// thread after thread don't take more and more memory.
+const ROWS: usize = 4096;
+
 /// The table, for who must lock it.
 pub(super) static TABLE: Shards<Part> =
     Shards::new([const { Shard::new(Part { rows: List::new(), index: Index::new() }) }; SHARDS]);
@@ -50,6 +54,9 @@ impl Part {
             return None;
         }
         let known = index.find(key.hash(), |row| Key::of(&rows[row]) == key);
+        if known.is_none() && rows.len() >= ROWS && key.thread != 0 {
+            return self.row(Key { thread: 0, ..key });
+        }
         known.or_else(|| {
             let Key { memory, stack, thread, size_class } = key;
             let row = Usage { memory, stack, thread, size_class, ..Usage::default() };

@@ -18,6 +18,7 @@ enum Kind {
     Events = 6,
     Marks = 7,
     Stats = 8,
+    Spans = 9,
     Levels = 10,
     End = 255,
 }
@@ -77,6 +78,7 @@ pub(super) fn recording(copies: &Copies, send: &mut dyn FnMut(&[u8]) -> bool) ->
     out.bytes(bytemuck::cast_slice(&piece[..filled]));
     out.section(Kind::Marks, &copies.marks);
     out.section(Kind::Stats, &copies.stats.0);
+    out.section(Kind::Spans, bytemuck::cast_slice(&copies.spans));
     out.section(Kind::Levels, bytemuck::cast_slice(&copies.levels));
     out.section(Kind::End, &[]);
     out.is_sent

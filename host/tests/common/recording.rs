@@ -14,6 +14,8 @@ pub(crate) struct Recording {
     pub(crate) events: Vec<Event>,
     pub(crate) marks: Vec<(u64, String)>,
     pub(crate) stats: String,
+    /// Address, bytes, used bytes, kind and size of blocks.
+    pub(crate) spans: Vec<[u64; 5]>,
     pub(crate) levels: Vec<[u64; 4]>,
 }
 
@@ -136,6 +138,9 @@ impl Recording {
             events: Numbers::all(sections[&6], event),
             marks: Numbers::all(sections[&7], mark),
             stats: String::from_utf8(sections[&8].to_vec()).expect("statistics are text"),
+            spans: Numbers::all(sections[&9], |n| {
+                [n.u64(), n.u64(), n.u64(), n.u32().into(), n.u32().into()]
+            }),
             levels: Numbers::all(sections[&10], |n| std::array::from_fn(|_| n.u64())),
         }
     }
@@ -171,6 +176,15 @@ impl Recording {
         assert!(
             self.live.iter().all(|live| is_within(live.time_ns) && live.bytes <= live.block_bytes)
         );
+        for pair in self.spans.windows(2) {
+            assert_eq!(pair[0][0] + pair[0][1], pair[1][0], "spans follow each other");
+        }
+        for live in self.live.iter().filter(|live| live.memory == 0) {
+            let around = |span: &&[u64; 5]| live.address.wrapping_sub(span[0]) < span[1];
+            let span = self.spans.iter().find(around).expect("a span of the block");
+            assert!(span[3] >= 2 && (span[3] == 3 || span[4] == live.block_bytes), "{span:?}");
+            assert!(span[2] > 0 && span[2] <= span[1], "{span:?}");
+        }
         assert!(self.stats.starts_with('{') && self.maps.contains("r-xp"));
         assert!(!self.levels.is_empty() && self.levels.is_sorted_by_key(|level| level[0]));
     }
