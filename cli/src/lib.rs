@@ -4,7 +4,9 @@ pub mod demo;
 mod exit;
 pub mod metrics;
 mod progress;
+mod recordings;
 pub mod replay;
+pub mod report;
 pub mod run;
 mod snapshot;
 pub mod top;
@@ -28,6 +30,7 @@ enum Command {
     Demo(demo::Demo),
     Metrics(metrics::Serve),
     Replay(replay::Replay),
+    Report(report::Report),
     Run(run::Run),
     Top(top::Top),
 }
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Metrics(metrics) => metrics.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Report(report) => report.run(),
         Command::Run(run) => run.run(),
         Command::Top(top) => top.run(),
     };

@@ -37,6 +37,8 @@ pub mod options;
 pub mod os;
 mod pinned;
 mod process;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod purger;
 pub mod sampler;
 mod serve;

@@ -35,6 +35,8 @@ use core::{
     },
 };
 
+#[cfg(feature = "profile")]
+pub(crate) use self::os::now_ns;
 use self::shards::Shard;
 pub(crate) use self::{
     environment::read as read_environment,
@@ -123,6 +125,32 @@ static BEGIN_NS: AtomicU64 = AtomicU64::new(0);
 static BASELINE_NS: AtomicU64 = AtomicU64::new(0);
 /// Samples that were to be taken, but for which there was no memory.
 static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// The thread whose allocations nobody wants to know of; zero for none.
+static QUIET: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the calling thread is that.
+fn is_quiet() -> bool {
+    let quiet = QUIET.load(Relaxed);
+    quiet != 0 && quiet == crate::thread::id()
+}
+
+/// Does something without taking note of what this thread allocates meanwhile: reading what the
+/// profiler knows must not change it. Of several threads the first has its way.
+#[cfg(feature = "profile")]
+pub(crate) fn quietly<T>(read: impl FnOnce() -> T) -> T {
+    struct Again(bool);
+    impl Drop for Again {
+        fn drop(&mut self) {
+            if self.0 {
+                QUIET.store(0, Relaxed);
+            }
+        }
+    }
+    let first = QUIET.compare_exchange(0, crate::thread::id(), Relaxed, Relaxed);
+    let _again = Again(first.is_ok());
+    read()
+}
 
 /// Which sampling is on; zero for none.
 #[inline(always)]

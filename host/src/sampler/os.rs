@@ -21,7 +21,7 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 }
 
 /// Nanoseconds of the monotonic clock; not zero.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC).max(1)
 }
 

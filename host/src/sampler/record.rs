@@ -50,6 +50,9 @@ fn size_class_of(bytes: u64) -> u32 {
 #[inline(never)]
 #[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn taken(memory: Memory, sample: &Sample) {
+    if super::is_quiet() {
+        return;
+    }
     let time_ns = os::now_ns();
     let (stack, thread, bytes) = (calling_stack(), thread::id(), sample.bytes as u64);
     let weight = chance::weight(sample.block_bytes);

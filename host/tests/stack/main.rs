@@ -79,5 +79,5 @@ fn frames_of_the_caller_are_left_out() {
         assert_eq!(all.len() - few.len(), depth + 2);
         assert_eq!(few, all[depth + 2..]);
     }
-    assert_eq!(outer(70).0, [], "nobody hides as many frames");
+    assert!(outer(70).0.is_empty(), "nobody hides as many frames");
 }
