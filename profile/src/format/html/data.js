@@ -1,0 +1,184 @@
+// The recording as the page holds it: columns of numbers, a memory at a time.
+
+async function readData(base64) {
+  const packed = Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(inflated).arrayBuffer());
+  const headBytes = new DataView(bytes.buffer).getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + headBytes)));
+  let at = 4 + headBytes;
+  for (const memory of head.memories) {
+    memory.packed = {};
+    for (const [name, length, count] of memory.columns) {
+      memory.packed[name] = { bytes: bytes.subarray(at, at + length), count };
+      at += length;
+    }
+  }
+  return head;
+}
+
+/** The numbers of a column, of seven bits a byte; of signed ones the last bit is the sign. */
+function unpack({ bytes, count }, signed = false) {
+  const numbers = new Float64Array(count);
+  for (let i = 0, at = 0; i < count; i++) {
+    let byte = bytes[at++];
+    let number = byte & 0x7f;
+    for (let factor = 128; byte >= 0x80; factor *= 128) {
+      byte = bytes[at++];
+      number += (byte & 0x7f) * factor;
+    }
+    numbers[i] = signed ? (number % 2 ? -(number + 1) / 2 : number / 2) : number;
+  }
+  return numbers;
+}
+
+/** The number of values in an ascending array that are at most `value`. */
+function countUpTo(ascending, value, length = ascending.length) {
+  let [low, high] = [0, length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ascending[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+const ALLOC = 0, ALLOC_AT_HAND = 1, FREE = 2, GROW = 3, PURGE = 4, MOVE = 5, OUT_OF_MEMORY = 8;
+const NEVER = 0x7fffffff;
+
+/**
+ * One kind of memory. A *moment* is a number of events, from 0 to `eventCount`: the state after the
+ * first so many. A block lives at the moments from `born` up to, and without, `died`.
+ *
+ * Always: `live[moment]` = bytes of blocks that live then + `unknownBytes`.
+ */
+class Memory {
+  constructor(head, memory) {
+    Object.assign(this, memory);
+    this.durationNs = head.duration_ns;
+    this.kind = Uint8Array.from(unpack(memory.packed.kind));
+    this.eventCount = this.kind.length;
+    this.timeNs = unpack(memory.packed.after_ns);
+    for (let i = 1; i < this.eventCount; i++) this.timeNs[i] += this.timeNs[i - 1];
+    this.readBlocks(head);
+    this.readOthers();
+    this.readLives();
+    this.addUp();
+    delete this.packed;
+  }
+
+  readBlocks(head) {
+    const { packed } = this;
+    this.address = unpack(packed.address, true);
+    for (let i = 1; i < this.address.length; i++) this.address[i] += this.address[i - 1];
+    for (let i = 0; i < this.address.length; i++) this.address[i] *= this.address_unit;
+    this.bytes = unpack(packed.bytes);
+    this.blockBytes = unpack(packed.rounding_bytes, true);
+    for (let i = 0; i < this.bytes.length; i++) this.blockBytes[i] += this.bytes[i];
+    this.stack = Uint32Array.from(unpack(packed.stack));
+    this.owner = Uint32Array.from(unpack(packed.owner));
+    this.blockCount = this.bytes.length;
+    // Older blocks stand at the end; their time of birth is negative, or not known.
+    this.bornNs = new Float64Array(this.blockCount).fill(NaN);
+    const ages = unpack(packed.age_ns);
+    this.allocCount = this.blockCount - ages.length;
+    ages.forEach((age, i) => (this.bornNs[this.allocCount + i] = age > 0 ? 1 - age : NaN));
+  }
+
+  /** Events that concern no block. */
+  readOthers() {
+    const { packed } = this;
+    const address = unpack(packed.other_address);
+    const bytes = unpack(packed.other_bytes);
+    const stack = unpack(packed.other_stack);
+    this.others = [];
+    for (let event = 0; event < this.eventCount; event++) {
+      if (this.kind[event] <= FREE) continue;
+      const i = this.others.length;
+      const at = address[i] > 0 ? (address[i] - 1) * this.address_unit : null;
+      this.others.push({ event, kind: this.kind[event], address: at, bytes: bytes[i], stack: stack[i] });
+    }
+    const ranges = (name) => {
+      const length = unpack(packed[`${name}_bytes`]);
+      const from = unpack(packed[`${name}_address`]);
+      return Array.from(from, (at, i) => [at * this.address_unit, at * this.address_unit + length[i]]);
+    };
+    this.segments = ranges("segment").sort((a, b) => a[0] - b[0]);
+    this.pending = ranges("pending");
+  }
+
+  readLives() {
+    const ago = unpack(this.packed.ago);
+    this.born = new Int32Array(this.blockCount).fill(0);
+    this.died = new Int32Array(this.blockCount).fill(NEVER);
+    this.blockOf = new Int32Array(this.eventCount).fill(-1);
+    let [next, older, frees] = [0, this.allocCount, 0];
+    for (let event = 0; event < this.eventCount; event++) {
+      if (this.kind[event] === FREE) {
+        const back = ago[frees++];
+        const block = back > 0 ? next - back : older++;
+        this.died[block] = event + 1;
+        this.blockOf[event] = block;
+      } else if (this.kind[event] < FREE) {
+        this.born[next] = event + 1;
+        this.bornNs[next] = this.timeNs[event];
+        this.blockOf[event] = next++;
+      }
+    }
+  }
+
+  /** Levels at each moment, counted so that they end as the allocator says. */
+  addUp() {
+    const count = this.eventCount;
+    const levels = () => new Float64Array(count + 1);
+    const [live, allocated, reserved] = [levels(), levels(), levels()];
+    for (let event = 0, other = 0; event < count; event++) {
+      const block = this.blockOf[event];
+      live[event + 1] = live[event];
+      allocated[event + 1] = allocated[event];
+      reserved[event + 1] = reserved[event];
+      if (block >= 0) {
+        const sign = this.kind[event] === FREE ? -1 : 1;
+        live[event + 1] += sign * this.bytes[block];
+        allocated[event + 1] += sign * this.blockBytes[block];
+      } else {
+        const { kind, bytes } = this.others[other++];
+        if (kind === GROW) reserved[event + 1] += bytes;
+        if (kind === PURGE) reserved[event + 1] -= bytes;
+      }
+    }
+    const raise = (level, end) => {
+      const by = end - level[count];
+      for (let i = 0; i <= count; i++) level[i] = Math.max(0, level[i] + by);
+    };
+    raise(live, this.live_bytes);
+    raise(allocated, this.allocated_bytes);
+    raise(reserved, this.reserved_bytes);
+    Object.assign(this, { live, allocated, reserved });
+    let known = 0;
+    for (let block = this.allocCount; block < this.blockCount; block++) known += this.bytes[block];
+    this.unknownBytes = Math.max(0, live[0] - known);
+  }
+
+  /** When a moment begins. */
+  timeOf(moment) {
+    return moment > 0 ? this.timeNs[moment - 1] : 0;
+  }
+
+  /** The moment at a time. */
+  momentAt(ns) {
+    return countUpTo(this.timeNs, ns);
+  }
+
+  /** The blocks that live at a moment. */
+  *liveAt(moment) {
+    const { born, died, allocCount, blockCount } = this;
+    const allocated = countUpTo(born, moment, allocCount);
+    for (let block = 0; block < allocated; block++) if (died[block] > moment) yield block;
+    for (let block = allocCount; block < blockCount; block++) if (died[block] > moment) yield block;
+  }
+
+  addressText(offset) {
+    return `0x${(BigInt(this.lowest_address) + BigInt(offset)).toString(16)}`;
+  }
+}
