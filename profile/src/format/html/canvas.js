@@ -57,7 +57,7 @@ function inkOn(colour) {
     const value = part / 255;
     return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
   });
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? "#14171a" : "#ffffff";
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.19 ? "#14171a" : "#ffffff";
 }
 
 /** Text that ends in an ellipsis where it does not fit; nothing where not even that would tell. */

@@ -126,9 +126,9 @@ class TimeChart {
     context.fill();
   }
 
-  line(context, colour, level) {
+  line(context, colour, level, width = 1.5) {
     context.strokeStyle = colour;
-    context.lineWidth = 1.5;
+    context.lineWidth = width;
     context.beginPath();
     for (let i = 0; i < this.columns.length; i++) {
       context.lineTo(GUTTER + i, this.yOf(level(i)));
@@ -347,6 +347,7 @@ const bandsPaint = (page) => ({
       chart.fill(context, colours.sites[band], lower, (i) => this.tops[i][band]);
     }
     context.globalAlpha = 1;
+    chart.line(context, colours.muted, (i) => this.tops[i][BANDS - 1], 1);
   },
   bandAt(chart, column, bytes) {
     const tops = this.tops[chart.columns.indexOf(column)];

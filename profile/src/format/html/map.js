@@ -1,6 +1,6 @@
 // Where everything lies at a moment: the memory in use, row by row, and the blocks in it.
 
-const ROW = 11, ROW_GAP = 2, MOST_ROWS = 720;
+const ROW = 13, ROW_GAP = 2, MOST_ROWS = 720;
 /** Without a map, blocks that lie closer than this are drawn in one piece, bytes. */
 const NEAR = 65536;
 
@@ -211,6 +211,14 @@ class MapView {
       layout.isMapped && elsewhere > layout.bytes / 1000 &&
         `${formatBytes(elsewhere)} of free memory is not drawn: it was moved since, and where it lay then is not known.`,
     ].filter(Boolean);
+    const key = (name, text) => element("li", {}, element("i", { class: `swatch ${name}`, "aria-hidden": "true" }), text);
+    document.getElementById("map-legend").replaceChildren(
+      ...[
+        rows > 0 && element("li", {}, "Live blocks have the colour of their call site"),
+        rows > 0 && key("free", layout.isMapped ? "Free" : "Not known"),
+        layout.pending.length > 0 && key("pending", "Freed, and waiting for other streams"),
+      ].filter(Boolean),
+    );
     const text = `${facts.join("; ")}. ${notes.join(" ")}`;
     document.getElementById("map-text").textContent = text;
     document.getElementById("map-scale").textContent = rows ? `A row is ${shortBytes(this.rowBytes)}` : "";

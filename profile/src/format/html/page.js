@@ -165,9 +165,23 @@ class Page {
     document.getElementById("figures").replaceChildren(
       ...figures.filter(Boolean).map(([name, id, value]) => element("div", {}, element("dt", {}, name), element("dd", { id: `figure-${id}` }, value))),
     );
+    this.tellFailures();
     const label = `from ${formatBytes(memory.live[0])} to ${formatBytes(memory.live[end])}, at most ${formatBytes(memory.live[peak])}`;
     this.charts[0].canvas.setAttribute("aria-label", `Live memory over time, ${label}; reserved at most ${formatBytes(mostReserved)}.`);
     this.charts[1].canvas.setAttribute("aria-label", `Live memory by call site over time, ${label}. The legend has the figures of the chosen moment.`);
+  }
+
+  /** Requests that could not be served, each with a way to its moment. */
+  tellFailures() {
+    const failures = this.memory.others.filter(({ kind }) => kind === OUT_OF_MEMORY);
+    const shown = failures.slice(0, 3).map(({ event, bytes, stack }) => {
+      const site = this.sites.all[this.sites.ofStack[stack]];
+      const when = formatMoment(this.memory.timeOf(event + 1), 1e5);
+      const go = () => this.setMoment(event + 1);
+      return element("p", {}, "A request of ", bytesElement(bytes), ` from ${site.name || site.text} could not be served at `, element("button", { type: "button", class: "quiet", onclick: go }, when), ".");
+    });
+    if (failures.length > 3) shown.push(element("p", {}, `${counted(failures.length - 3, "more request")} could not be served.`));
+    document.getElementById("failures").replaceChildren(...shown);
   }
 
   tellLevels({ from, to, most, least }) {
@@ -184,7 +198,7 @@ class Page {
   }
 
   bandText(band) {
-    return band < COLOURS ? this.sites.coloured[band].text : band === COLOURS ? "all other call sites" : "not known";
+    return band < COLOURS ? this.sites.coloured[band].name || this.sites.coloured[band].text : band === COLOURS ? "all other call sites" : "not known";
   }
 
   tellMoment() {
@@ -217,7 +231,7 @@ class Page {
     const items = Array.from(sums, (bytes, band) => {
       if (band < COLOURS ? !this.sites.coloured[band] : bytes <= 0) return null;
       const site = this.sites.coloured[band];
-      const words = [swatch(band), element("span", {}, site ? shortPlace(site.text) : this.bandText(band)), " ", bytesElement(bytes)];
+      const words = [swatch(band), element("span", {}, site ? site.name || shortPlace(site.text) : this.bandText(band)), " ", bytesElement(bytes)];
       return site
         ? element("li", {}, element("button", { type: "button", class: "site", "data-key": `band-${band}`, title: site.text, "aria-pressed": String(this.chosen === site.number), onclick: () => this.choose(site.number) }, ...words))
         : element("li", {}, ...words);
@@ -334,7 +348,7 @@ const root = document.documentElement;
 try {
   const head = await readData(document.getElementById("data").textContent.trim());
   document.getElementById("data").remove();
-  if (head.memories.length > 0) new Page(head);
+  if (head.memories.length > 0) root.page = new Page(head);
   root.dataset.state = head.memories.length > 0 ? "ready" : "empty";
   if (head.memories.length === 0) document.getElementById("title").textContent = document.title = head.title;
 } catch (error) {
