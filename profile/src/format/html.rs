@@ -18,15 +18,19 @@ use crate::{Baseline, Level, Memory, Pool, Recording, Report, Stacks};
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");
 /// One script: what comes later uses what comes earlier.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 13] = [
     include_str!("html/units.js"),
     include_str!("html/data.js"),
     include_str!("html/series.js"),
+    include_str!("html/dom.js"),
     include_str!("html/canvas.js"),
     include_str!("html/chart.js"),
+    include_str!("html/paints.js"),
     include_str!("html/map.js"),
     include_str!("html/flame.js"),
+    include_str!("html/table.js"),
     include_str!("html/tables.js"),
+    include_str!("html/words.js"),
     include_str!("html/page.js"),
 ];
 

@@ -1,4 +1,4 @@
-// What all pictures share: sizes, colours, and the note beside the pointer.
+// What all pictures share: their size and their colours.
 
 /** A canvas as wide as its box, in the device's own pixels. */
 class Picture {
@@ -32,7 +32,21 @@ class Picture {
   }
 }
 
-const COLOUR_NAMES = ["ink", "muted", "line", "paper", "live", "live-soft", "reserved", "limit", "free", "pending", "frame", "found", "mark"];
+const COLOUR_NAMES = [
+  "ink",
+  "muted",
+  "line",
+  "paper",
+  "live",
+  "live-soft",
+  "reserved",
+  "limit",
+  "free",
+  "pending",
+  "frame",
+  "found",
+  "mark",
+];
 let colours = {};
 
 /** Reads the colours of the style sheet as they are now, in light or in dark. */
@@ -48,7 +62,10 @@ function readColours() {
 }
 
 function rgbOf(colour) {
-  return colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+  return colour
+    .match(/[\d.]+/g)
+    .slice(0, 3)
+    .map(Number);
 }
 
 /** Black or white, whichever is easier to read on a colour. */
@@ -65,45 +82,4 @@ function fitted(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   const fit = Math.floor((text.length * width) / context.measureText(text).width) - 1;
   return fit < 3 ? "" : `${text.slice(0, fit)}…`;
-}
-
-/** Shows lines of text beside the pointer; the first one is a heading. */
-function showTip(event, lines) {
-  const tip = document.getElementById("tip");
-  tip.replaceChildren(...lines.filter(Boolean).map((line) => element("div", {}, line)));
-  tip.hidden = false;
-  const { width, height } = tip.getBoundingClientRect();
-  const left = event.clientX + 14 + width > innerWidth ? event.clientX - 14 - width : event.clientX + 14;
-  const top = Math.min(event.clientY + 14, innerHeight - height - 8);
-  tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
-}
-
-function hideTip() {
-  document.getElementById("tip").hidden = true;
-}
-
-/** An element with attributes and children. */
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value != null) made.setAttribute(key, value);
-  }
-  made.append(...children.filter((child) => child != null));
-  return made;
-}
-
-/** Bytes for people, with the exact number for machines. */
-function bytesElement(bytes) {
-  return element("data", { value: bytes, title: `${formatCount(bytes)} bytes` }, formatBytes(bytes));
-}
-
-function countElement(count) {
-  return element("data", { value: count }, formatCount(count));
-}
-
-/** The colour of a call site, as a small square. */
-function swatch(colour) {
-  return element("i", { class: "swatch", style: `background: var(--site-${colour})`, "aria-hidden": "true" });
 }

@@ -1,6 +1,9 @@
 // Memory over time: the levels, and who makes them up. Both charts show the same stretch.
 
-const GUTTER = 68, RIGHT = 14, HEAD = 20, FOOT = 24;
+const GUTTER = 68,
+  RIGHT = 14,
+  HEAD = 20,
+  FOOT = 24;
 
 /** The horizontal axis: time, or the number of events, where all have the same width. */
 class Axis {
@@ -11,7 +14,9 @@ class Axis {
   }
 
   momentAt(x) {
-    return this.byEvents ? clamp(Math.round(x), 0, this.memory.eventCount) : this.memory.momentAt(x);
+    return this.byEvents
+      ? clamp(Math.round(x), 0, this.memory.eventCount)
+      : this.memory.momentAt(x);
   }
 
   of(moment) {
@@ -53,8 +58,8 @@ function clamp(value, least, most) {
 
 /** A chart of the axis that `page` shows; `paint` draws its content by columns. */
 class TimeChart {
-  constructor(page, box, height, paint, tell) {
-    Object.assign(this, { page, box, plotHeight: height, paint, tell, drag: null });
+  constructor(page, box, height, paint) {
+    Object.assign(this, { page, box, plotHeight: height, paint, drag: null });
     this.picture = new Picture(box, () => this.draw());
     this.canvas = this.picture.canvas;
     this.overlay = box.querySelector(".over");
@@ -72,7 +77,9 @@ class TimeChart {
 
   positionAt(x) {
     const { from, to } = this.page.axis;
-    return from + ((clamp(x, GUTTER, GUTTER + this.plotWidth) - GUTTER) / this.plotWidth) * (to - from);
+    return (
+      from + ((clamp(x, GUTTER, GUTTER + this.plotWidth) - GUTTER) / this.plotWidth) * (to - from)
+    );
   }
 
   yOf(bytes) {
@@ -209,18 +216,22 @@ class TimeChart {
   listen() {
     const { canvas, page, picture } = this;
     const redraw = () => page.drawTime();
-    canvas.addEventListener("wheel", (event) => {
-      const { axis } = page;
-      if (Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey) {
-        axis.pan((event.deltaX + event.deltaY) / 1200);
-      } else if (event.deltaY > 0 && axis.isWhole) {
-        return; // The page scrolls on.
-      } else {
-        axis.zoom(1.0015 ** event.deltaY, this.positionAt(picture.at(event)[0]));
-      }
-      event.preventDefault();
-      redraw();
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        const { axis } = page;
+        if (Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey) {
+          axis.pan((event.deltaX + event.deltaY) / 1200);
+        } else if (event.deltaY > 0 && axis.isWhole) {
+          return; // The page scrolls on.
+        } else {
+          axis.zoom(1.0015 ** event.deltaY, this.positionAt(picture.at(event)[0]));
+        }
+        event.preventDefault();
+        redraw();
+      },
+      { passive: false },
+    );
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       const [x] = picture.at(event);
@@ -249,7 +260,7 @@ class TimeChart {
     page.setHover(this.positionAt(x));
     const column = this.columns[Math.min(Math.floor(x - GUTTER), this.columns.length - 1)];
     const bytes = this.top * (1 - (y - HEAD) / this.plotHeight);
-    showTip(event, [page.axis.text(this.positionAt(x)), ...this.tell(column, bytes)]);
+    showTip(event, [page.axis.text(this.positionAt(x)), ...this.paint.tell(this, column, bytes)]);
   }
 
   drop() {
@@ -260,22 +271,27 @@ class TimeChart {
       page.axis.show(...[drag.from, drag.to].sort((a, b) => a - b).map((x) => this.positionAt(x)));
       page.drawTime();
     } else {
-      const column = this.columns[clamp(Math.floor(drag.from - GUTTER), 0, this.columns.length - 1)];
+      const column =
+        this.columns[clamp(Math.floor(drag.from - GUTTER), 0, this.columns.length - 1)];
       page.setMoment(column.most);
     }
   }
 
   key(event) {
     const { page } = this;
-    const step = page.axis.momentAt(page.axis.from + (page.axis.to - page.axis.from) / 200) - page.axis.momentAt(page.axis.from);
+    const step =
+      page.axis.momentAt(page.axis.from + (page.axis.to - page.axis.from) / 200) -
+      page.axis.momentAt(page.axis.from);
     const keys = {
       "+": () => page.axis.zoom(0.5, page.axis.of(page.moment)),
       "=": () => page.axis.zoom(0.5, page.axis.of(page.moment)),
       "-": () => page.axis.zoom(2),
       0: () => page.axis.show(0, page.axis.end),
       Escape: () => page.axis.show(0, page.axis.end),
-      ArrowLeft: () => (event.shiftKey ? page.axis.pan(-0.2) : page.setMoment(page.moment - Math.max(step, 1))),
-      ArrowRight: () => (event.shiftKey ? page.axis.pan(0.2) : page.setMoment(page.moment + Math.max(step, 1))),
+      ArrowLeft: () =>
+        event.shiftKey ? page.axis.pan(-0.2) : page.setMoment(page.moment - Math.max(step, 1)),
+      ArrowRight: () =>
+        event.shiftKey ? page.axis.pan(0.2) : page.setMoment(page.moment + Math.max(step, 1)),
       Home: () => page.setMoment(0),
       End: () => page.setMoment(page.memory.eventCount),
       p: () => page.setMoment(page.peak),
@@ -286,72 +302,3 @@ class TimeChart {
     page.drawTime();
   }
 }
-
-/** Powers of two without decimals. */
-function shortBytes(bytes) {
-  const power = Math.min(5, Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 1024 ** power;
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${BYTE_UNITS[power]}`;
-}
-
-/** Live memory, with the least and the most of each column, below reserved memory. */
-const levelsPaint = (page) => ({
-  hasWords: true,
-  most(columns) {
-    const limit = page.memory.limit_bytes;
-    this.reserved = columns.map(({ from, to }) => page.memory.reserved[page.extremes.reserved.within(from, to + 1)[0]]);
-    const most = columns.reduce((most, { most: at }, i) => Math.max(most, page.memory.live[at], this.reserved[i]), 0);
-    // A limit far above all else would press the curves flat.
-    return limit && limit < 4 * most ? Math.max(most, limit) : most;
-  },
-  draw(chart, context) {
-    const { live, others, limit_bytes: limit } = page.memory;
-    const { columns } = chart;
-    const [least, most] = [(i) => live[columns[i].least], (i) => live[columns[i].most]];
-    chart.fill(context, colours.reserved, most, (i) => Math.max(most(i), this.reserved[i]));
-    chart.fill(context, colours["live-soft"], least, most);
-    chart.fill(context, colours.live, () => 0, least);
-    chart.line(context, colours.muted, (i) => this.reserved[i]);
-    if (limit) {
-      context.setLineDash([6, 4]);
-      chart.line(context, colours.limit, () => limit);
-      context.setLineDash([]);
-    }
-    context.fillStyle = colours.limit;
-    for (const { event } of others.filter(({ kind }) => kind === OUT_OF_MEMORY)) {
-      const x = chart.xOf(page.axis.of(event + 1));
-      context.beginPath();
-      context.moveTo(x - 5, HEAD);
-      context.lineTo(x + 5, HEAD);
-      context.lineTo(x, HEAD + 9);
-      context.fill();
-    }
-  },
-});
-
-/** Live memory by call site, at the moment of the most of each column. */
-const bandsPaint = (page) => ({
-  hasWords: false,
-  most(columns) {
-    const sumsAt = page.sites.cursor();
-    this.tops = columns.map(({ most }) => {
-      let sum = 0;
-      return Array.from(sumsAt(most), (bytes) => (sum += Math.max(bytes, 0)));
-    });
-    return this.tops.reduce((most, tops) => Math.max(most, tops[BANDS - 1]), 0);
-  },
-  draw(chart, context) {
-    for (let band = 0; band < BANDS; band++) {
-      const lower = (i) => (band > 0 ? this.tops[i][band - 1] : 0);
-      context.globalAlpha = page.isFaded(band) ? 0.25 : 1;
-      chart.fill(context, colours.sites[band], lower, (i) => this.tops[i][band]);
-    }
-    context.globalAlpha = 1;
-    chart.line(context, colours.muted, (i) => this.tops[i][BANDS - 1], 1);
-  },
-  bandAt(chart, column, bytes) {
-    const tops = this.tops[chart.columns.indexOf(column)];
-    const band = tops.findIndex((top) => bytes <= top);
-    return bytes < 0 || band < 0 ? null : { band, bytes: tops[band] - (tops[band - 1] ?? 0) };
-  },
-});

@@ -1,7 +1,8 @@
 // The recording as the page holds it: columns of numbers, a memory at a time.
 
 async function readData(base64) {
-  const packed = Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const packed =
+    Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const bytes = new Uint8Array(await new Response(inflated).arrayBuffer());
   const headBytes = new DataView(bytes.buffer).getUint32(0, true);
@@ -43,7 +44,13 @@ function countUpTo(ascending, value, length = ascending.length) {
   return low;
 }
 
-const ALLOC = 0, ALLOC_AT_HAND = 1, FREE = 2, GROW = 3, PURGE = 4, MOVE = 5, OUT_OF_MEMORY = 8;
+const ALLOC = 0,
+  ALLOC_AT_HAND = 1,
+  FREE = 2,
+  GROW = 3,
+  PURGE = 4,
+  MOVE = 5,
+  OUT_OF_MEMORY = 8;
 const NEVER = 0x7fffffff;
 
 /**
@@ -60,14 +67,15 @@ class Memory {
     this.eventCount = this.kind.length;
     this.timeNs = unpack(memory.packed.after_ns);
     for (let i = 1; i < this.eventCount; i++) this.timeNs[i] += this.timeNs[i - 1];
-    this.readBlocks(head);
+    this.readBlocks();
+    this.readPlaces(head);
     this.readOthers();
     this.readLives();
     this.addUp();
     delete this.packed;
   }
 
-  readBlocks(head) {
+  readBlocks() {
     const { packed } = this;
     this.address = unpack(packed.address, true);
     for (let i = 1; i < this.address.length; i++) this.address[i] += this.address[i - 1];
@@ -75,6 +83,11 @@ class Memory {
     this.bytes = unpack(packed.bytes);
     this.blockBytes = unpack(packed.rounding_bytes, true);
     for (let i = 0; i < this.bytes.length; i++) this.blockBytes[i] += this.bytes[i];
+    // How many blocks each stands for, where only some were recorded, in thousandths.
+    this.isSampled = Boolean(packed.weight);
+    this.weight = this.isSampled
+      ? unpack(packed.weight).map((weight) => weight / 1000)
+      : new Float64Array(this.bytes.length).fill(1);
     this.stack = Uint32Array.from(unpack(packed.stack));
     this.owner = Uint32Array.from(unpack(packed.owner));
     this.blockCount = this.bytes.length;
@@ -83,6 +96,24 @@ class Memory {
     const ages = unpack(packed.age_ns);
     this.allocCount = this.blockCount - ages.length;
     ages.forEach((age, i) => (this.bornNs[this.allocCount + i] = age > 0 ? 1 - age : NaN));
+  }
+
+  /** Frames and stacks; sizes instead where no place in the code is known. */
+  readPlaces({ frames, stacks }) {
+    this.isBySize = this.blockCount > 0 && this.stack.every((stack) => stack === 0);
+    Object.assign(this, { frames, stacks });
+    if (!this.isBySize) return;
+    const size = (power) => shortBytes(2 ** power);
+    this.frames = Array.from({ length: 60 }, (_, power) => [
+      power ? `${size(power - 1)} – ${size(power)}` : "1 B",
+      "",
+      0,
+    ]);
+    this.stacks = [[], ...this.frames.map((_, power) => [power])];
+    this.stack = Uint32Array.from(
+      this.bytes,
+      (bytes) => 1 + Math.ceil(Math.log2(Math.max(bytes, 1))),
+    );
   }
 
   /** Events that concern no block. */
@@ -96,12 +127,21 @@ class Memory {
       if (this.kind[event] <= FREE) continue;
       const i = this.others.length;
       const at = address[i] > 0 ? (address[i] - 1) * this.address_unit : null;
-      this.others.push({ event, kind: this.kind[event], address: at, bytes: bytes[i], stack: stack[i] });
+      this.others.push({
+        event,
+        kind: this.kind[event],
+        address: at,
+        bytes: bytes[i],
+        stack: stack[i],
+      });
     }
     const ranges = (name) => {
       const length = unpack(packed[`${name}_bytes`]);
       const from = unpack(packed[`${name}_address`]);
-      return Array.from(from, (at, i) => [at * this.address_unit, at * this.address_unit + length[i]]);
+      return Array.from(from, (at, i) => [
+        at * this.address_unit,
+        at * this.address_unit + length[i],
+      ]);
     };
     this.segments = ranges("segment").sort((a, b) => a[0] - b[0]);
     this.pending = ranges("pending");
@@ -138,9 +178,9 @@ class Memory {
       allocated[event + 1] = allocated[event];
       reserved[event + 1] = reserved[event];
       if (block >= 0) {
-        const sign = this.kind[event] === FREE ? -1 : 1;
-        live[event + 1] += sign * this.bytes[block];
-        allocated[event + 1] += sign * this.blockBytes[block];
+        const count = this.kind[event] === FREE ? -this.weight[block] : this.weight[block];
+        live[event + 1] += count * this.bytes[block];
+        allocated[event + 1] += count * this.blockBytes[block];
       } else {
         const { kind, bytes } = this.others[other++];
         if (kind === GROW) reserved[event + 1] += bytes;
@@ -156,7 +196,7 @@ class Memory {
     raise(reserved, this.reserved_bytes);
     Object.assign(this, { live, allocated, reserved });
     let known = 0;
-    for (let block = this.allocCount; block < this.blockCount; block++) known += this.bytes[block];
+    for (let block = this.allocCount; block < this.blockCount; block++) known += this.held(block);
     this.unknownBytes = Math.max(0, live[0] - known);
   }
 
@@ -171,11 +211,21 @@ class Memory {
   }
 
   /** The blocks that live at a moment. */
-  *liveAt(moment) {
+  liveAt(moment) {
+    if (this.lastAsked === moment) return this.lastAnswer;
     const { born, died, allocCount, blockCount } = this;
+    const live = new Int32Array(blockCount);
+    let count = 0;
     const allocated = countUpTo(born, moment, allocCount);
-    for (let block = 0; block < allocated; block++) if (died[block] > moment) yield block;
-    for (let block = allocCount; block < blockCount; block++) if (died[block] > moment) yield block;
+    for (let i = 0; i < allocated; i++) if (died[i] > moment) live[count++] = i;
+    for (let i = allocCount; i < blockCount; i++) if (died[i] > moment) live[count++] = i;
+    [this.lastAsked, this.lastAnswer] = [moment, live.slice(0, count)];
+    return this.lastAnswer;
+  }
+
+  /** Bytes that a block stands for. */
+  held(block) {
+    return this.weight[block] * this.bytes[block];
   }
 
   addressText(offset) {

@@ -4,29 +4,38 @@ const FRAME_ROW = 21;
 
 /** All stacks as one tree; only its weights differ from moment to moment. */
 class Tree {
-  constructor(head, sites, name) {
-    this.nodes = [{ name, parent: -1, depth: 0, site: -1, children: new Map(), bytes: 0, blocks: 0 }];
-    this.leafOf = head.stacks.map((stack, number) => this.grow(head, sites, stack, number));
+  constructor(memory, sites) {
+    this.frames = memory.frames;
+    this.nodes = [this.node(`${memory.name} memory`, "", -1)];
+    this.children = new Map();
+    this.leafOf = memory.stacks.map((stack, number) => this.grow(sites, stack, number));
   }
 
-  grow(head, sites, stack, number) {
+  node(name, place, parent) {
+    return { name, place, parent, site: -1, children: [], bytes: 0, blocks: 0 };
+  }
+
+  grow(sites, stack, number) {
     let node = 0;
     for (let i = Math.max(stack.length, 1) - 1; i >= 0; i--) {
-      const frame = stack[i] ?? -1;
-      const { children, depth } = this.nodes[node];
-      if (!children.has(frame)) {
-        const [name, file, line] = head.frames[frame] ?? ["(unknown)", "", 0];
-        const place = file && `${file}:${line}`;
-        children.set(frame, this.nodes.length);
-        this.nodes.push({
-          name: name || place, place: name ? place : "", parent: node, depth: depth + 1, site: -1,
-          children: new Map(), bytes: 0, blocks: 0,
-        });
-      }
-      node = children.get(frame);
+      node = this.childOf(node, stack[i] ?? this.frames.length);
       if (i <= sites.frameOfStack[number]) this.nodes[node].site = sites.ofStack[number];
     }
     return node;
+  }
+
+  childOf(parent, frame) {
+    const key = parent * (this.frames.length + 1) + frame;
+    let child = this.children.get(key);
+    if (child === undefined) {
+      child = this.nodes.length;
+      const [name, file, line] = this.frames[frame] ?? ["(unknown)", "", 0];
+      const place = file && `${file}:${line}`;
+      this.nodes.push(this.node(name || place, name ? place : "", parent));
+      this.nodes[parent].children.push(child);
+      this.children.set(key, child);
+    }
+    return child;
   }
 
   weigh({ bytes, blocks }) {
@@ -43,7 +52,7 @@ class Tree {
   }
 
   childrenOf(node) {
-    const children = [...this.nodes[node].children.values()].filter((child) => this.nodes[child].bytes > 0);
+    const children = this.nodes[node].children.filter((child) => this.nodes[child].bytes > 0);
     return children.sort((a, b) => this.nodes[b].bytes - this.nodes[a].bytes);
   }
 
@@ -57,7 +66,7 @@ class Tree {
 class FlameView {
   constructor(page) {
     this.page = page;
-    this.box = document.getElementById("flame");
+    this.box = byId("flame");
     this.picture = new Picture(this.box, () => this.draw());
     this.root = 0;
     this.focus = -1;
@@ -74,13 +83,12 @@ class FlameView {
       if (found) this.zoom(found.node);
     });
     this.box.addEventListener("keydown", (event) => this.key(event));
-    document.getElementById("flame-reset").addEventListener("click", () => this.zoom(0));
+    byId("flame-reset").addEventListener("click", () => this.zoom(0));
   }
 
   /** Another memory was chosen. */
   reset() {
-    const { head, sites, memory } = this.page;
-    this.tree = new Tree(head, sites, `${memory.name} memory`);
+    this.tree = new Tree(this.page.memory, this.page.sites);
     [this.root, this.focus] = [0, -1];
   }
 
@@ -92,7 +100,7 @@ class FlameView {
     const width = this.box.clientWidth;
     this.boxes = this.arrange(width);
     const rows = this.boxes.reduce((most, { row }) => Math.max(most, row + 1), 1);
-    document.getElementById("flame-reset").hidden = this.root === 0;
+    byId("flame-reset").hidden = this.root === 0;
     this.describe();
     if (!this.picture.begin(rows * FRAME_ROW)) return;
     const words = page.search.toLowerCase();
@@ -103,14 +111,20 @@ class FlameView {
       if (matches && !box.within) found += node.bytes;
       this.drawBox(box, node, matches);
     }
-    page.tellFound(words === "" ? null : found, tree.nodes[this.root].bytes);
+    page.words.found(words === "" ? null : found, tree.nodes[this.root].bytes);
   }
 
   /** Boxes from the root down; those of parents come first. */
   arrange(width) {
     const { tree } = this;
     const path = tree.pathTo(this.root);
-    const boxes = path.map((node, row) => ({ node, row, x: 0, width, whole: row < path.length - 1 }));
+    const boxes = path.map((node, row) => ({
+      node,
+      row,
+      x: 0,
+      width,
+      whole: row < path.length - 1,
+    }));
     const scale = width / Math.max(tree.nodes[this.root].bytes, 1);
     for (let i = path.length - 1; i < boxes.length; i++) {
       let { x } = boxes[i];
@@ -125,7 +139,8 @@ class FlameView {
     for (const box of boxes) {
       const { name, place, parent } = tree.nodes[box.node];
       box.within = matches.has(parent) || box.whole;
-      if (matches.has(parent) || (words && `${name} ${place}`.toLowerCase().includes(words))) matches.add(box.node);
+      if (matches.has(parent) || (words && `${name} ${place}`.toLowerCase().includes(words)))
+        matches.add(box.node);
     }
     return boxes;
   }
@@ -147,7 +162,11 @@ class FlameView {
       context.textAlign = "left";
       context.textBaseline = "middle";
       const label = node.place ? node.name : shortPlace(node.name);
-      context.fillText(fitted(context, `${label}  ${formatBytes(node.bytes)}`, width - 12), x + 6, y + FRAME_ROW / 2);
+      context.fillText(
+        fitted(context, `${label}  ${formatBytes(node.bytes)}`, width - 12),
+        x + 6,
+        y + FRAME_ROW / 2,
+      );
     }
     if (number === this.focus) {
       context.strokeStyle = colours.ink;
@@ -160,15 +179,27 @@ class FlameView {
     const { nodes } = this.tree;
     const node = nodes[number];
     const of = formatShare(node.bytes, nodes[0].bytes);
-    return [node.name, node.place, `${formatBytes(node.bytes)} in ${formatCount(node.blocks)} blocks, ${of}`];
+    return [
+      node.name,
+      node.place,
+      `${formatBytes(node.bytes)} in ${formatCount(node.blocks)} blocks, ${of}`,
+    ];
   }
 
   describe() {
     const { nodes } = this.tree;
-    const top = this.tree.childrenOf(this.root).slice(0, 3).map((node) => this.linesOf(node).filter(Boolean).join(", "));
-    const text = nodes[0].bytes ? `Widest: ${top.join("; ") || this.linesOf(this.root).filter(Boolean).join(", ")}.` : "Nothing is live at this moment.";
-    this.picture.canvas.setAttribute("aria-label", `Flame graph of live bytes. ${text} The table of call sites has all figures.`);
-    document.getElementById("flame-text").textContent = nodes[0].bytes ? "" : text;
+    const top = this.tree
+      .childrenOf(this.root)
+      .slice(0, 3)
+      .map((node) => this.linesOf(node).filter(Boolean).join(", "));
+    const text = nodes[0].bytes
+      ? `Widest: ${top.join("; ") || this.linesOf(this.root).filter(Boolean).join(", ")}.`
+      : "Nothing is live at this moment.";
+    this.picture.canvas.setAttribute(
+      "aria-label",
+      `Flame graph of live bytes. ${text} The table of call sites has all figures.`,
+    );
+    byId("flame-text").textContent = nodes[0].bytes ? "" : text;
   }
 
   under(event) {
@@ -187,7 +218,8 @@ class FlameView {
     const { nodes } = this.tree;
     const at = this.focus < 0 ? this.root : this.focus;
     const beside = (step) => {
-      const siblings = at === this.root || nodes[at].parent < 0 ? [at] : this.tree.childrenOf(nodes[at].parent);
+      const siblings =
+        at === this.root || nodes[at].parent < 0 ? [at] : this.tree.childrenOf(nodes[at].parent);
       return siblings[clamp(siblings.indexOf(at) + step, 0, siblings.length - 1)];
     };
     const moves = {
@@ -202,7 +234,7 @@ class FlameView {
     if (!moves[event.key]) return;
     event.preventDefault();
     moves[event.key]();
-    this.page.say(this.linesOf(this.focus < 0 ? this.root : this.focus).filter(Boolean).join(", "));
+    this.page.words.say(this.linesOf(this.focus < 0 ? this.root : this.focus));
     this.draw();
   }
 }

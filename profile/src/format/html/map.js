@@ -1,43 +1,74 @@
 // Where everything lies at a moment: the memory in use, row by row, and the blocks in it.
 
-const ROW = 13, ROW_GAP = 2, MOST_ROWS = 720;
+const ROW = 13,
+  ROW_GAP = 2,
+  MOST_ROWS = 720;
 /** Without a map, blocks that lie closer than this are drawn in one piece, bytes. */
 const NEAR = 65536;
 
-/** The union of ranges `[from, to)` that are sorted, with what is closer than `near` joined. */
-function united(ranges, near = 0) {
-  const all = [];
-  for (const [from, to] of ranges) {
-    const last = all.at(-1);
-    if (last && from <= last[1] + near) last[1] = Math.max(last[1], to);
-    else all.push([from, to]);
+/**
+ * The union of ranges: their begins and their ends, each sorted for itself. Before a begin there is
+ * a gap if as many ranges have ended as had begun. What is closer than `near` is joined.
+ */
+function united(from, to, near = 0) {
+  const ranges = [];
+  let first = 0;
+  for (let i = 1; i <= from.length; i++) {
+    if (i < from.length && from[i] <= to[i - 1] + near) continue;
+    ranges.push([from[first], to[i - 1]]);
+    first = i;
   }
-  return all;
+  return ranges;
+}
+
+/** Sorted numbers with one end of each of some ranges among them. */
+function sortedWith(numbers, ranges, end) {
+  const all = new Float64Array(numbers.length + ranges.length);
+  all.set(numbers);
+  all.set(
+    ranges.map((range) => range[end]),
+    numbers.length,
+  );
+  return all.sort();
 }
 
 function without(ranges, [from, to]) {
-  return ranges.flatMap(([a, b]) => (b <= from || a >= to ? [[a, b]] : [[a, from], [to, b]].filter(([x, y]) => x < y)));
+  return ranges.flatMap(([a, b]) =>
+    b <= from || a >= to
+      ? [[a, b]]
+      : [
+          [a, from],
+          [to, b],
+        ].filter(([x, y]) => x < y),
+  );
+}
+
+function including(ranges, range) {
+  const all = [...ranges, range];
+  return united(sortedWith([], all, 0), sortedWith([], all, 1));
 }
 
 /** What is where at a moment. */
 class Layout {
   constructor(memory, moment) {
     this.memory = memory;
-    this.blocks = Int32Array.from(memory.liveAt(moment));
-    // Blocks do not overlap: their begins and ends have the same order.
-    const from = Float64Array.from(this.blocks, (block) => memory.address[block]).sort();
-    const to = Float64Array.from(this.blocks, (block) => memory.address[block] + memory.blockBytes[block]).sort();
-    const live = Array.from(from, (at, i) => [at, to[i]]);
+    const { address, blockBytes } = memory;
+    this.blocks = memory.liveAt(moment);
+    const from = Float64Array.from(this.blocks, (block) => address[block]).sort();
+    const to = Float64Array.from(this.blocks, (block) => address[block] + blockBytes[block]).sort();
     const mapped = this.mappedAt(moment);
     this.isMapped = mapped !== null;
-    const all = [...(mapped ?? []), ...live].sort((a, b) => a[0] - b[0]);
-    this.ranges = united(all, mapped ? 0 : NEAR);
+    this.ranges = this.isMapped
+      ? united(sortedWith(from, mapped, 0), sortedWith(to, mapped, 1))
+      : united(from, to, NEAR);
     this.froms = this.ranges.map(([from]) => from);
     let bytes = 0;
     this.starts = this.ranges.map(([a, b]) => ((bytes += b - a), bytes - (b - a)));
     this.bytes = bytes;
     this.pending = moment === memory.eventCount ? memory.pending : [];
-    this.measure(united([...live, ...this.pending].sort((a, b) => a[0] - b[0])));
+    const { pending } = this;
+    if (this.isMapped)
+      this.measure(united(sortedWith(from, pending, 0), sortedWith(to, pending, 1)));
   }
 
   /** The ranges in use, from those at the end back; `null` where nobody looked. */
@@ -49,7 +80,7 @@ class Layout {
       const { kind, address, bytes } = others[i];
       if (address === null) continue;
       if (kind === GROW || kind === MOVE) ranges = without(ranges, [address, address + bytes]);
-      if (kind === PURGE) ranges = united([...ranges, [address, address + bytes]].sort((a, b) => a[0] - b[0]));
+      if (kind === PURGE) ranges = including(ranges, [address, address + bytes]);
     }
     return ranges;
   }
@@ -87,7 +118,11 @@ class Layout {
 
   blockAt(address) {
     const { memory, blocks } = this;
-    return blocks.find((b) => memory.address[b] <= address && address < memory.address[b] + Math.max(memory.blockBytes[b], 1));
+    return blocks.find(
+      (b) =>
+        memory.address[b] <= address &&
+        address < memory.address[b] + Math.max(memory.blockBytes[b], 1),
+    );
   }
 
   /** The free range around an address. */
@@ -107,7 +142,7 @@ class Layout {
 class MapView {
   constructor(page) {
     this.page = page;
-    this.box = document.getElementById("map");
+    this.box = byId("map");
     this.picture = new Picture(this.box, () => this.draw());
     this.focus = -1;
     const { canvas } = this.picture;
@@ -118,7 +153,7 @@ class MapView {
       if (block >= 0) page.choose(page.sites.of(block));
     });
     this.box.addEventListener("keydown", (event) => this.key(event));
-    this.detail = document.getElementById("map-detail");
+    this.detail = byId("map-detail");
     this.detail.addEventListener("change", () => this.draw());
   }
 
@@ -199,29 +234,40 @@ class MapView {
     const { layout, page, rows } = this;
     const { freeBytes, freeRanges, largestFreeBytes, blocks, ranges } = layout;
     const elsewhere = page.memory.reserved[page.moment] - layout.bytes;
+    const place = `${counted(ranges.length, "contiguous range")} of ${formatBytes(layout.bytes)}`;
+    const pieces = `${formatBytes(freeBytes)} free in ${counted(freeRanges, "piece")}`;
+    const share = formatShare(freeBytes - largestFreeBytes, freeBytes);
+    const waiting = counted(layout.pending.length, "freed block");
     const facts = [
-      `${counted(blocks.length, "live block")} in ${counted(ranges.length, "contiguous range")} of ${formatBytes(layout.bytes)}`,
-      layout.isMapped && `${formatBytes(freeBytes)} free in ${counted(freeRanges, "piece")}, the largest ${formatBytes(largestFreeBytes)}`,
-      layout.isMapped && freeBytes > 0 && `fragmentation ${formatShare(freeBytes - largestFreeBytes, freeBytes)}`,
-      layout.pending.length && `${counted(layout.pending.length, "freed block")} waiting for other streams`,
+      `${counted(blocks.length, "live block")} in ${place}`,
+      layout.isMapped && `${pieces}, the largest ${formatBytes(largestFreeBytes)}`,
+      layout.isMapped && freeBytes > 0 && `fragmentation ${share}`,
+      layout.pending.length && `${waiting} waiting for other streams`,
     ].filter(Boolean);
     if (rows === 0) facts.splice(0, facts.length, "No block is known at this moment");
-    const notes = [
-      rows > 0 && !layout.isMapped && "Only the blocks themselves are known here; what lies between them is not.",
-      layout.isMapped && elsewhere > layout.bytes / 1000 &&
-        `${formatBytes(elsewhere)} of free memory is not drawn: it was moved since, and where it lay then is not known.`,
-    ].filter(Boolean);
-    const key = (name, text) => element("li", {}, element("i", { class: `swatch ${name}`, "aria-hidden": "true" }), text);
-    document.getElementById("map-legend").replaceChildren(
-      ...[
-        rows > 0 && element("li", {}, "Live blocks have the colour of their call site"),
-        rows > 0 && key("free", layout.isMapped ? "Free" : "Not known"),
-        layout.pending.length > 0 && key("pending", "Freed, and waiting for other streams"),
-      ].filter(Boolean),
+    const note = !layout.isMapped
+      ? rows > 0 && "Only the blocks themselves are known here; what lies between them is not."
+      : elsewhere > layout.bytes / 1000 &&
+        `${formatBytes(elsewhere)} of free memory is not drawn: it was moved since, and where it ` +
+          "lay then is not known.";
+    const key = (name, text) =>
+      element("li", {}, element("i", { class: `swatch ${name}`, "aria-hidden": "true" }), text);
+    fill(
+      "map-legend",
+      rows > 0 &&
+        element(
+          "li",
+          {},
+          page.memory.isBySize
+            ? "Live blocks have the colour of their size"
+            : "Live blocks have the colour of their call site",
+        ),
+      rows > 0 && key("free", layout.isMapped ? "Free" : "Not known"),
+      layout.pending.length > 0 && key("pending", "Freed, and waiting for other streams"),
     );
-    const text = `${facts.join("; ")}. ${notes.join(" ")}`;
-    document.getElementById("map-text").textContent = text;
-    document.getElementById("map-scale").textContent = rows ? `A row is ${shortBytes(this.rowBytes)}` : "";
+    const text = `${facts.join("; ")}. ${note || ""}`;
+    byId("map-text").textContent = text;
+    byId("map-scale").textContent = rows ? `A row is ${shortBytes(this.rowBytes)}` : "";
     this.picture.canvas.setAttribute("aria-label", `Map of memory. ${text}`);
   }
 
@@ -241,10 +287,13 @@ class MapView {
     const address = this.layout ? this.addressUnder(event) : null;
     if (address === null) return hideTip();
     const block = this.layout.blockAt(address);
-    if (block !== undefined) return showTip(event, this.page.linesOf(block));
+    if (block !== undefined) return showTip(event, this.page.words.block(block));
     const [from, to] = this.layout.freeAround(address);
     const state = this.layout.isMapped ? "free" : "not known";
-    showTip(event, [`${formatBytes(to - from)} ${state}`, `at ${this.page.memory.addressText(from)}`]);
+    showTip(event, [
+      `${formatBytes(to - from)} ${state}`,
+      `at ${this.page.memory.addressText(from)}`,
+    ]);
   }
 
   /** Arrow keys go from block to block. */
@@ -253,10 +302,12 @@ class MapView {
     if (!step || !this.layout?.blocks.length) return;
     event.preventDefault();
     const { memory } = this.page;
-    const sorted = Array.from(this.layout.blocks).sort((a, b) => memory.address[a] - memory.address[b]);
+    const sorted = Array.from(this.layout.blocks).sort(
+      (a, b) => memory.address[a] - memory.address[b],
+    );
     const at = sorted.indexOf(this.focus);
     this.focus = sorted[at < 0 ? 0 : clamp(at + step, 0, sorted.length - 1)];
-    this.page.say(this.page.linesOf(this.focus).join(", "));
+    this.page.words.say(this.page.words.block(this.focus));
     this.draw();
   }
 

@@ -60,28 +60,32 @@ class Extremes {
   }
 }
 
-/** Names the line of the program itself that a stack stands for: not one of the standard library. */
-function siteFrameOf(frames) {
-  const isLibrary = ([name, file]) =>
-    /^<?(alloc|core|std|hashbrown)::|^(__rust|__rustc|__rdl|malloc|calloc|realloc|operator new)/.test(name) ||
-    /^\/rustc\/|\/library\/(alloc|core|std)\//.test(file);
-  const own = frames.findIndex((frame) => !isLibrary(frame));
-  return own < 0 ? 0 : own;
+const LIBRARY_NAME =
+  /^<?(alloc|core|std|hashbrown)::|^(__rust|__rdl|_?_?(m|c|re)alloc|operator new)/;
+const LIBRARY_FILE = /^\/rustc\/|\/library\/(alloc|core|std)\//;
+
+/** Whether a frame is one of the standard library, and stands for nobody. */
+function isLibrary([name, file]) {
+  return LIBRARY_NAME.test(name) || LIBRARY_FILE.test(file);
 }
 
 /** The call sites of one memory: stacks by the line that they stand for. */
 class Sites {
-  constructor(head, memory) {
+  constructor(memory) {
     this.memory = memory;
-    this.ofStack = new Int32Array(head.stacks.length);
-    this.frameOfStack = head.stacks.map((stack) => siteFrameOf(stack.map((frame) => head.frames[frame])));
+    const { frames: all, stacks } = memory;
+    this.ofStack = new Int32Array(stacks.length);
+    // Where in a stack the program's own code begins.
+    const isOwn = all.map((frame) => !isLibrary(frame));
+    const firstOwn = (stack) => stack.findIndex((frame) => isOwn[frame]);
+    this.frameOfStack = stacks.map((stack) => Math.max(firstOwn(stack), 0));
     this.all = [];
     const numbers = new Map();
-    for (const [stack, frames] of head.stacks.entries()) {
+    for (const [stack, frames] of stacks.entries()) {
       const frame = frames[this.frameOfStack[stack]] ?? -1;
       if (!numbers.has(frame)) {
         numbers.set(frame, this.all.length);
-        const [name, file, line] = head.frames[frame] ?? ["", "", 0];
+        const [name, file, line] = all[frame] ?? ["", "", 0];
         const place = file ? `${file}:${line}` : "";
         const text = frame < 0 ? "(unknown)" : place || name;
         this.all.push({ number: this.all.length, name, file, line, place, text, stacks: [] });
@@ -102,12 +106,19 @@ class Sites {
   /** Sums over the recording, which no moment changes. */
   count() {
     for (const site of this.all) {
-      Object.assign(site, { liveBytes: 0, peakBytes: 0, totalBytes: 0, totalBlocks: 0, freed: 0, short: 0 });
+      Object.assign(site, {
+        liveBytes: 0,
+        peakBytes: 0,
+        totalBytes: 0,
+        totalBlocks: 0,
+        freed: 0,
+        short: 0,
+      });
     }
     const { memory } = this;
-    const { bytes, timeNs, blockOf, kind, bornNs } = memory;
+    const { weight, timeNs, blockOf, kind, bornNs } = memory;
     this.startBytes = new Float64Array(this.all.length);
-    for (const block of memory.liveAt(0)) this.startBytes[this.of(block)] += bytes[block];
+    for (const block of memory.liveAt(0)) this.startBytes[this.of(block)] += memory.held(block);
     this.startBytes[this.unknown] += memory.unknownBytes;
     this.all.forEach((site, i) => (site.peakBytes = site.liveBytes = this.startBytes[i]));
     for (let event = 0; event < memory.eventCount; event++) {
@@ -115,13 +126,13 @@ class Sites {
       if (block < 0) continue;
       const site = this.all[this.of(block)];
       if (kind[event] === FREE) {
-        site.liveBytes -= bytes[block];
-        site.freed++;
-        if (timeNs[event] - bornNs[block] < 1e6) site.short++;
+        site.liveBytes -= memory.held(block);
+        site.freed += weight[block];
+        if (timeNs[event] - bornNs[block] < 1e6) site.short += weight[block];
       } else {
-        site.liveBytes += bytes[block];
-        site.totalBytes += bytes[block];
-        site.totalBlocks++;
+        site.liveBytes += memory.held(block);
+        site.totalBytes += memory.held(block);
+        site.totalBlocks += weight[block];
         if (site.liveBytes > site.peakBytes) site.peakBytes = site.liveBytes;
       }
     }
@@ -155,7 +166,7 @@ class Sites {
     const block = this.memory.blockOf[moment - 1];
     if (block < 0) return;
     const sign = this.memory.kind[moment - 1] === FREE ? -1 : 1;
-    sums[this.colourOf[this.of(block)]] += sign * this.memory.bytes[block];
+    sums[this.colourOf[this.of(block)]] += sign * this.memory.held(block);
   }
 
   /** A function that gives the sums by colour at a moment; quick for moments in order. */
@@ -179,8 +190,8 @@ class Sites {
     const bytes = new Float64Array(this.ofStack.length);
     const blocks = new Float64Array(this.ofStack.length);
     for (const block of memory.liveAt(moment)) {
-      bytes[memory.stack[block]] += memory.bytes[block];
-      blocks[memory.stack[block]]++;
+      bytes[memory.stack[block]] += memory.held(block);
+      blocks[memory.stack[block]] += memory.weight[block];
     }
     bytes[0] += memory.unknownBytes;
     return { bytes, blocks };

@@ -8,13 +8,16 @@ function formatBytes(bytes) {
   let power = 0;
   while (power + 1 < BYTE_UNITS.length && size >= 1024 ** (power + 1) * 0.9995) power++;
   const value = bytes / 1024 ** power;
-  const digits = power === 0 ? 0 : size / 1024 ** power >= 99.95 ? 0 : size / 1024 ** power >= 9.995 ? 1 : 2;
+  const digits =
+    power === 0 ? 0 : size / 1024 ** power >= 99.95 ? 0 : size / 1024 ** power >= 9.995 ? 1 : 2;
   return `${value.toFixed(digits)} ${BYTE_UNITS[power]}`;
 }
 
 /** A whole number with thin spaces between thousands. */
 function formatCount(count) {
-  return Math.round(count).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return Math.round(count)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
 function counted(count, noun) {
@@ -39,19 +42,21 @@ function formatDuration(ns) {
   if (ns >= 600e9) return `${(ns / 60e9).toFixed(1)} min`;
   const [unit, name] = TIME_UNITS.find(([unit]) => ns >= unit) ?? TIME_UNITS[3];
   const value = ns / unit;
-  return `${unit === 1 || value >= 99.95 ? value.toFixed(0) : value.toFixed(value >= 9.995 ? 1 : 2)} ${name}`;
+  const digits = unit === 1 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  return `${value.toFixed(digits)} ${name}`;
 }
 
 /** A moment, as exactly as one can tell moments apart that are `step` apart. */
 function formatMoment(ns, step) {
-  const [unit, name] = TIME_UNITS.find(([unit]) => Math.abs(ns) >= unit || step >= unit) ?? TIME_UNITS[3];
+  const [unit, name] =
+    TIME_UNITS.find(([unit]) => Math.abs(ns) >= unit || step >= unit) ?? TIME_UNITS[3];
   const digits = Math.min(9, Math.max(0, Math.ceil(Math.log10(unit / Math.max(step, 1)))));
   return `${(ns / unit).toFixed(digits)} ${name}`;
 }
 
 /** The steps of an axis from zero to `most` bytes: a power of two apart, about `count`. */
 function byteTicks(most, count) {
-  const step = 2 ** Math.ceil(Math.log2(Math.max(most, 1) / count));
+  const step = 2 ** Math.max(0, Math.round(Math.log2(Math.max(most, 1) / count)));
   const ticks = [];
   for (let at = 0; at <= most; at += step) ticks.push(at);
   return ticks;
@@ -62,4 +67,11 @@ function decimalStep(from, to, count) {
   const rough = Math.max((to - from) / count, 1e-3);
   const power = 10 ** Math.floor(Math.log10(rough));
   return power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+}
+
+/** Powers of two without decimals. */
+function shortBytes(bytes) {
+  const power = Math.min(5, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 1024 ** power;
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${BYTE_UNITS[power]}`;
 }
