@@ -52,8 +52,8 @@ struct Head<'h> {
     begin_ms: f64,
     /// From the begin to the end.
     duration_ns: u64,
-    /// From the begin to the baseline; negative where that is earlier.
-    baseline_ns: i64,
+    /// From the begin to the baseline, if there is one; negative where that is earlier.
+    baseline_ns: Option<i64>,
     lost_events: u64,
     kinds: [&'static str; 9],
     /// Function, file and line of each.
@@ -137,7 +137,7 @@ fn write_data(
         .filter(|&memory| is_known(memory, report, recording))
         .map(|memory| (memory, Lives::of(memory, recording, report, &mut stacks)))
         .collect();
-    let begin_ns = begin_ns(recording);
+    let (begin_ns, baseline_ns) = (begin_ns(recording), options.baseline.time_ns());
     let since_begin = |time_ns: u64| time_ns.saturating_sub(begin_ns);
     let frames = stacks.frames().iter();
     let marks = recording.marks.iter();
@@ -145,7 +145,7 @@ fn write_data(
         title,
         begin_ms: recording.epoch_ns.saturating_add(begin_ns) as f64 / 1e6,
         duration_ns: since_begin(recording.end_ns),
-        baseline_ns: options.baseline.time_ns().wrapping_sub(begin_ns) as i64,
+        baseline_ns: (baseline_ns > 0).then(|| baseline_ns.wrapping_sub(begin_ns) as i64),
         lost_events: recording.lost_events,
         kinds: KINDS,
         frames: frames.map(|frame| (&*frame.function, &*frame.file, frame.line)).collect(),
@@ -174,7 +174,8 @@ fn begin_ns(recording: &Recording) -> u64 {
 
 fn is_known(memory: Memory, report: &Report, recording: &Recording) -> bool {
     let recorded = recording.end.iter().any(|(of, _)| *of == memory);
-    recorded || pool_of(memory, report).is_some()
+    let happened = || recording.events.iter().any(|event| event.memory == memory);
+    recorded || pool_of(memory, report).is_some() || happened()
 }
 
 fn pool_of(memory: Memory, report: &Report) -> Option<&Pool> {

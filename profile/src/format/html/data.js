@@ -1,9 +1,8 @@
 // The recording as the page holds it: columns of numbers, a memory at a time.
 
 async function readData(base64) {
-  const packed =
-    Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const packed = new Blob([bytesOf(base64)]);
+  const inflated = packed.stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const bytes = new Uint8Array(await new Response(inflated).arrayBuffer());
   const headBytes = new DataView(bytes.buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + headBytes)));
@@ -16,6 +15,14 @@ async function readData(base64) {
     }
   }
   return head;
+}
+
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** The numbers of a column, of seven bits a byte; of signed ones the last bit is the sign. */

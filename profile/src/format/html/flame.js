@@ -151,7 +151,8 @@ class FlameView {
     const band = node.site < 0 ? -1 : page.sites.colourOf[node.site];
     const plain = band < 0 ? colours.frame : colours.sites[band];
     const colour = matches ? colours.found : plain;
-    const faded = whole || (page.chosen >= 0 && node.site >= 0 && node.site !== page.chosen);
+    const isOther = page.chosen >= 0 && node.site >= 0 && node.site !== page.chosen;
+    const faded = !matches && (whole || isOther || page.search !== "");
     const y = row * FRAME_ROW;
     context.globalAlpha = faded ? 0.4 : 1;
     context.fillStyle = colour;

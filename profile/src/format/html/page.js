@@ -233,7 +233,7 @@ const root = document.documentElement;
 try {
   const head = await readData(byId("data").textContent.trim());
   byId("data").remove();
-  if (head.memories.length > 0) root.page = new Page(head);
+  if (head.memories.length > 0) new Page(head);
   root.dataset.state = head.memories.length > 0 ? "ready" : "empty";
   if (head.memories.length === 0) byId("title").textContent = document.title = head.title;
 } catch (error) {

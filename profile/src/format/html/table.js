@@ -55,6 +55,7 @@ class Table {
       this.sorted = i;
       this.draw();
     };
+    const name = typeof title === "function" ? title() : title;
     const arrow = element(
       "span",
       { class: "arrow", "aria-hidden": "true" },
@@ -63,8 +64,7 @@ class Table {
     const button = element(
       "button",
       { type: "button", title: hint, "data-key": `head-${i}`, onclick: press },
-      typeof title === "function" ? title() : title,
-      arrow,
+      ...(text ? [name, arrow] : [arrow, name]),
     );
     return element(
       "th",

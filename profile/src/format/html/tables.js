@@ -91,7 +91,7 @@ class TablesView {
       { title: "Owner", value: (row) => row.owner, show: (row) => page.words.owner(row.owner) },
       ageColumn("Age", "ageNs"),
     ]);
-    const leaks = "Allocated since the baseline and never freed";
+    const leaks = "Allocated and never freed";
     this.leaks = new Table("leaks", leaks, isChosen, [
       site,
       bytesColumn("Bytes", "bytes"),
@@ -117,7 +117,7 @@ class TablesView {
       this.blocks.show(this.found(this.largest()), "Nothing is live at this moment.");
     }
     if (isShown(this.leaks)) {
-      const empty = "Nothing: all that was allocated since the baseline is freed.";
+      const empty = "Nothing: all of that is freed.";
       this.leaks.show(this.found(this.page.leaks), empty);
     }
   }
@@ -162,7 +162,7 @@ function leaksOf({ head, memory, sites }) {
   const leaks = new Map();
   for (const block of memory.liveAt(memory.eventCount)) {
     const born = memory.bornNs[block];
-    if (Number.isNaN(born) || born <= head.baseline_ns) continue;
+    if (Number.isNaN(born) || born <= (head.baseline_ns ?? -Infinity)) continue;
     const site = sites.all[sites.of(block)];
     const age = memory.durationNs - born;
     if (!leaks.has(site))

@@ -71,10 +71,11 @@ class Words {
   }
 
   leaks() {
-    const { leaks } = this.page;
+    const { leaks, head } = this.page;
     const bytes = bytesElement(sum(leaks, (leak) => leak.bytes));
     const blocks = countElement(sum(leaks, (leak) => leak.blocks));
-    const what = "At the end of the recording, of what was allocated since the baseline: ";
+    const since = head.baseline_ns === null ? "while anybody looked" : "since the baseline";
+    const what = `At the end of the recording, of what was allocated ${since}: `;
     fill("leaks-text", what, bytes, " in ", blocks, " blocks.");
   }
 
