@@ -108,7 +108,7 @@ impl Browser {
     /// The sum of the numbers that these elements stand for.
     pub(crate) fn sum(&mut self, selector: &str) -> u64 {
         let script = format!(
-            "[...document.querySelectorAll('{selector}')].reduce((sum, {{ value }}) => sum + Number(value), 0)"
+            "[...document.querySelectorAll('{selector}')].reduce((sum, each) => sum + +each.value, 0)"
         );
         self.value(&script).as_u64().unwrap()
     }

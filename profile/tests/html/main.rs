@@ -49,6 +49,13 @@ fn training_page(browser: &Browser, name: &str, events: usize) -> (Program, Path
     (program, path)
 }
 
+fn search(browser: &mut Browser, words: &str) {
+    let input = "document.getElementById('search')";
+    browser.value(&format!("{input}.value = '{words}'"));
+    browser.value(&format!("{input}.dispatchEvent(new Event('input'))"));
+    browser.settle();
+}
+
 #[test]
 fn its_figures_are_those_of_the_report() {
     let Some(mut browser) = Browser::start(1280, 900) else { return };
@@ -159,14 +166,12 @@ fn everything_can_be_done_by_mouse_and_by_keys() {
     browser.settle();
     let tip = browser.value("document.getElementById('tip').innerText");
     assert!(tip.as_str().unwrap().contains("src/optim/adam.rs:74"), "{tip}");
-    browser.value("(s => { s.value = 'adam'; s.dispatchEvent(new Event('input')) })(document.getElementById('search'))");
-    browser.settle();
+    search(&mut browser, "adam");
     assert_eq!(browser.value("document.querySelectorAll('#sites tbody tr').length"), 1);
     let found = browser.value("document.getElementById('found').textContent");
     assert!(found.as_str().unwrap().starts_with("864 MiB, 66"), "{found}");
     browser.picture("search");
-    browser.value("(s => { s.value = ''; s.dispatchEvent(new Event('input')) })(document.getElementById('search'))");
-    browser.settle();
+    search(&mut browser, "");
     browser.click("#sites th:nth-child(4) button", [0.3, 0.5]);
     assert_eq!(
         browser.value(
@@ -174,7 +179,9 @@ fn everything_can_be_done_by_mouse_and_by_keys() {
         ),
         true
     );
-    let blocks = browser.value("[...document.querySelectorAll('#sites td:nth-child(4) data')].map(each => Number(each.value))");
+    let blocks = browser.value(
+        "[...document.querySelectorAll('#sites td:nth-child(4) data')].map(({ value }) => +value)",
+    );
     let blocks: Vec<u64> = serde_json::from_value(blocks).unwrap();
     assert!(blocks.is_sorted_by(|a, b| a >= b) && blocks[0] > blocks[1], "{blocks:?}");
 
@@ -264,6 +271,10 @@ fn without_events_the_report_is_shown_and_nothing_is_no_failure() {
     assert_eq!(browser.number("#moment-live data"), program.report.live_bytes());
     assert_eq!(browser.sum("#sites tr > :nth-child(2) data"), program.report.live_bytes());
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    let chart = browser.value("document.getElementById('time').checkVisibility()");
+    assert_eq!(chart, false, "nothing is drawn over no time");
+    let memories = browser.value("document.getElementById('memories').checkVisibility()");
+    assert_eq!(memories, false, "there is only one");
     browser.picture("report");
 
     let path = page(browser.folder(), "empty", &Report::now(), &recording, &Options::default());

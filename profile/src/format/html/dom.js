@@ -1,5 +1,6 @@
 // Pieces of the page.
 
+const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 
 /** Gives an element other children; what is false or missing is left out. */

@@ -229,7 +229,6 @@ class Page {
   }
 }
 
-const root = document.documentElement;
 try {
   const head = await readData(byId("data").textContent.trim());
   byId("data").remove();

@@ -69,9 +69,9 @@ function decimalStep(from, to, count) {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
 }
 
-/** Powers of two without decimals. */
+/** Bytes of an axis, without zeros after the point. */
 function shortBytes(bytes) {
   const power = Math.min(5, Math.floor(Math.log2(bytes) / 10));
   const value = bytes / 1024 ** power;
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${BYTE_UNITS[power]}`;
+  return `${Number(value.toFixed(2))} ${BYTE_UNITS[power]}`;
 }

@@ -46,6 +46,7 @@ class Words {
       report && figure("Allocations so far", "allocations", countElement(report.total_blocks)),
       report?.hits > 0 && figure("From memory at hand", "hits", formatShare(report.hits, 1)),
     );
+    root.dataset.events = end > 0 ? "some" : "none";
     this.failures();
     this.headings();
     this.leaks();
