@@ -9,11 +9,15 @@ Exit codes:
   1         it failed; stderr says why
   2         the command line is wrong
   3         `replay`: a request could not be served
+  23        `run --leaks`, `report --leaks`: something leaked
   and of `run`:
   127       the program was not found
   126       the program cannot be run
   128 + N   the program was ended by signal N
   any       the program's own";
+
+/// Something leaked.
+pub(crate) const LEAKED: Exit = Exit(23);
 
 /// An exit code that says all there is to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

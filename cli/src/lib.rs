@@ -3,7 +3,9 @@
 pub mod demo;
 mod exit;
 mod progress;
+mod recordings;
 pub mod replay;
+pub mod report;
 pub mod run;
 mod snapshot;
 
@@ -25,6 +27,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Demo),
     Replay(replay::Replay),
+    Report(report::Report),
     Run(run::Run),
 }
 
@@ -33,6 +36,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Report(report) => report.run(),
         Command::Run(run) => run.run(),
     };
     exit::report(done)

@@ -1,5 +1,7 @@
 //! `genesis-mem run`: any program on the preloaded library.
 
+mod profile;
+
 use std::{
     env,
     ffi::OsString,
@@ -14,8 +16,9 @@ use clap::Args;
 use genesis_mem_host::core::stats::Bytes;
 use serde::Serialize;
 
+use self::profile::Profile;
 use crate::{
-    exit::Exit,
+    exit::{Exit, LEAKED},
     snapshot::{Report, grouped},
 };
 
@@ -33,6 +36,8 @@ pub struct Run {
     /// Write the statistics to FILE instead of stderr
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    profile: Profile,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -47,6 +52,10 @@ struct Outcome {
     snapshot: Option<Report>,
     /// Of the programs that it started and that ended by themselves.
     others: Vec<Report>,
+    /// What the profiler wrote.
+    recordings: profile::Written,
+    /// Null where nobody asked for it.
+    leaks: Option<profile::Leaked>,
 }
 
 impl Run {
@@ -61,6 +70,7 @@ impl Run {
         command.args(&self.program[1..]);
         command.env("LD_PRELOAD", preload_list(&library));
         command.env("GENESIS_MEM_STATS_FILE", folder.path().join("%p.json"));
+        let profiling = self.profile.prepare(folder.path(), &mut command)?;
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => return Ok(cannot_start(&self.program[0], &error)),
@@ -69,8 +79,11 @@ impl Run {
         let exit_code = exit_code(wait(child)?);
         let (snapshot, others) = collect(folder.path(), number)?;
         let program = self.program.iter().map(|word| word.to_string_lossy().into()).collect();
-        self.print(&Outcome { program, exit_code, snapshot, others })?;
-        Ok(Exit(exit_code))
+        let recordings = profiling.written(number)?;
+        let leaks = profiling.leaks(&recordings)?;
+        let leaked = leaks.as_ref().is_some_and(|leaks| leaks.blocks > 0);
+        self.print(&Outcome { program, exit_code, snapshot, others, recordings, leaks })?;
+        Ok(if leaked { LEAKED } else { Exit(exit_code) })
     }
 
     fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
@@ -114,7 +127,11 @@ impl std::fmt::Display for Outcome {
                  the largest held {peak}."
             )?;
         }
-        Ok(())
+        write!(f, "{}", self.recordings)?;
+        match &self.leaks {
+            Some(leaks) => writeln!(f, "{leaks}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -175,6 +192,9 @@ fn collect(folder: &Path, number: u32) -> anyhow::Result<(Option<Report>, Vec<Re
     let (mut snapshot, mut others) = (None, Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if entry.path().extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
         // A process that is being ended may have left half a file.
         let Ok(report) = Report::parse(&fs::read_to_string(entry.path())?) else { continue };
         if entry.file_name() == *own {

@@ -11,6 +11,7 @@ mod large;
 mod layout;
 mod offers;
 mod purge;
+mod samples;
 mod snapshot;
 
 use core::{
@@ -132,6 +133,8 @@ pub struct Arena<C: Config> {
     swept: HeapPool<Heap<C>, C::Relax>,
     /// Heaps that were dropped whole: nothing is live in them.
     empties: HeapPool<Heap<C>, C::Relax>,
+    /// The heap of sampled blocks, once there is one; whoever uses it takes its lock.
+    samples: AtomicPtr<Heap<C>>,
     counts: Counts,
 }
 
@@ -193,6 +196,7 @@ impl<C: Config> Arena<C> {
             orphans: HeapPool::new(),
             swept: HeapPool::new(),
             empties: HeapPool::new(),
+            samples: AtomicPtr::new(ptr::null_mut()),
             counts: Counts {
                 backend_calls: AtomicU64::new(0),
                 purges: AtomicU64::new(0),
@@ -362,6 +366,12 @@ impl<C: Config> Arena<C> {
     pub fn contains(&self, address: usize) -> bool {
         let offset = address.wrapping_sub(self.base.load(Relaxed).addr());
         offset < self.opened_bytes.load(Acquire)
+    }
+
+    /// The addresses that this arena hands out now, and may be others later.
+    pub fn opened(&self) -> Range<usize> {
+        let base = self.base.load(Relaxed).addr();
+        base..base + self.opened_bytes.load(Acquire)
     }
 
     /// Tags every granule of a slab's span: the head with `head`, the others as its tail.

@@ -27,6 +27,12 @@ pub(crate) mod tag {
     pub(crate) const TAIL: usize = 1;
     /// One large block.
     pub(crate) const LARGE: usize = 2;
+    /// One large block that is sampled.
+    pub(crate) const SAMPLED_LARGE: usize = 3;
+    /// A slab of sampled blocks, which is the arena's own heap's.
+    pub(crate) const SAMPLED: usize = 4;
+    /// No slab with a bin for a tag has this tag or a lower one.
+    pub(crate) const LAST: usize = SAMPLED;
 }
 
 /// Where the owner keeps a slab.
@@ -169,11 +175,23 @@ impl Descriptor {
         self.home.set(list.cast());
     }
 
-    /// Takes a large block out of use; false if somebody else just did.
-    pub(crate) fn retire_large(&self) -> bool {
-        self.tag
-            .compare_exchange(tag::LARGE, tag::FREE, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+    /// Takes a large block out of use, and says whether it was sampled; `None` if somebody else has
+    /// just done so.
+    pub(crate) fn retire_large(&self) -> Option<bool> {
+        let retire = |from| {
+            self.tag.compare_exchange(from, tag::FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        if retire(tag::LARGE) { Some(false) } else { retire(tag::SAMPLED_LARGE).then_some(true) }
+    }
+
+    /// Whether this is the head of a large block.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self.tag(), tag::LARGE | tag::SAMPLED_LARGE)
+    }
+
+    /// Whether the block, or all blocks of the slab, are sampled.
+    pub(crate) fn is_sampled(&self) -> bool {
+        matches!(self.tag(), tag::SAMPLED | tag::SAMPLED_LARGE)
     }
 
     /// Makes this the head of a slab of `class` in the span at `base`.

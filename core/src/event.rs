@@ -38,10 +38,20 @@ pub enum EventKind {
     Purge,
     /// A request failed: the backend or a limit refused.
     OutOfMemory,
-    /// A sampled allocation.
-    Alloc,
-    /// The free of a sampled allocation.
-    Free,
+}
+
+/// An allocation that was sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// Where the block starts, as a number.
+    pub address: usize,
+    /// What its holder asked for, bytes.
+    pub bytes: usize,
+    /// What it takes, bytes: [`EventSink::draw`] was asked with this number.
+    pub block_bytes: usize,
+    /// Whether a block was at hand: without sampling, no slow path would have been taken.
+    pub is_hit: bool,
 }
 
 /// Receives events. Only slow paths report, so a sink costs the fast paths nothing.
@@ -51,6 +61,39 @@ pub trait EventSink: Sync {
 
     /// Takes note of `event`. Must neither allocate from the allocator that reports nor block.
     fn record(&self, event: Event);
+
+    /// Whether allocations may be sampled; `false` removes all of it at compile time.
+    ///
+    /// Each heap counts down the allocations of each size class. Where the count is over, one
+    /// allocation takes the slow path; if sampling is on by then, it is a sample. Samples lie in slabs
+    /// of their own, so that frees of other blocks have nothing to look up.
+    const SAMPLES: bool = false;
+
+    /// Which sampling is on: zero for none, and another number each time that it was switched, which
+    /// heaps take note of on their next slow path.
+    fn sampling(&self) -> u32 {
+        0
+    }
+
+    /// How many allocations of blocks of `block_bytes` bytes pass before the next that takes the slow
+    /// path; `random` is a uniformly distributed number to draw it from. For large blocks zero says to
+    /// sample, and any other number not to.
+    fn draw(&self, _block_bytes: usize, _random: u64) -> u64 {
+        1 << 32
+    }
+
+    /// Takes note of a sampled allocation, on the thread that asks for it. Like all that follows, it
+    /// must not allocate from the allocator that reports.
+    fn sample_taken(&self, _sample: &Sample) {}
+
+    /// A sampled block, which starts at `address`, is free, or about to be.
+    fn sample_freed(&self, _address: usize) {}
+
+    /// The holder of a sampled block wants it to be `bytes` bytes long, for which it has room.
+    fn sample_resized(&self, _address: usize, _bytes: usize) {}
+
+    /// An allocation of `bytes` bytes was to be sampled, and there was no memory to do so.
+    fn sample_missed(&self, _bytes: usize) {}
 }
 
 /// Nobody listens.

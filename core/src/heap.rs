@@ -6,6 +6,7 @@
 
 mod bins;
 mod collect;
+mod countdown;
 mod fast;
 mod first_look;
 mod free;
@@ -13,6 +14,7 @@ mod kept;
 mod large;
 mod offer;
 mod outbox;
+mod sampled;
 mod slow;
 
 use core::{
@@ -31,7 +33,8 @@ use self::{
 use crate::{
     arena::Arena,
     config::Config,
-    descriptor::{Descriptor, LargeList},
+    descriptor::{Descriptor, LargeList, tag},
+    event::EventSink,
     heap_pool::Pooled,
     remote::RemoteList,
     size_class::HostClasses,
@@ -66,6 +69,10 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether the heap is for dropping whole; then its large blocks are on the list.
     dropped_whole: Cell<bool>,
+    /// Whether this is the arena's heap of sampled blocks.
+    holds_samples: Cell<bool>,
+    /// The sampling that the bins' countdowns are for.
+    sampling: Cell<u32>,
     bins: Bins,
     shelves: [Shelf; HostClasses::COUNT],
     first_look: FirstLook,
@@ -144,6 +151,8 @@ impl<C: Config> Heap<C> {
             first_look: FirstLook::new(),
             kept: Kept::new(),
             dropped_whole: Cell::new(false),
+            holds_samples: Cell::new(false),
+            sampling: Cell::new(0),
             bins: Bins([const { Bin::new() }; HostClasses::COUNT]),
             shelves: [const { Shelf::new() }; HostClasses::COUNT],
             outbox: Outbox::new(),
@@ -205,7 +214,7 @@ impl<C: Config> Heap<C> {
     pub(crate) fn add_to(&self, s: &mut Snapshot) {
         for (class, row) in s.classes[..HostClasses::COUNT].iter_mut().enumerate() {
             let bin = self.bin(class);
-            row.allocations = row.allocations.wrapping_add(bin.allocations.get());
+            row.allocations = row.allocations.wrapping_add(self.allocations(class));
             row.frees = row.frees.wrapping_add(bin.frees.get());
             row.requested_bytes = row.requested_bytes.wrapping_add(bin.requested_bytes.get());
         }
@@ -226,8 +235,11 @@ impl<C: Config> Heap<C> {
 }
 
 /// Which heap owns a slab with this tag, and its class.
-fn owner_of<C: Config>(slab: &Descriptor, tag: usize) -> (*const Heap<C>, usize) {
+fn owner_of<C: Config>(arena: &Arena<C>, slab: &Descriptor, tag: usize) -> (*const Heap<C>, usize) {
     let class = slab.class();
+    if C::Sink::SAMPLES && tag == tag::SAMPLED {
+        return (arena.sample_heap(), class);
+    }
     // The tag is the address of the heap's bin for the class.
     (ptr::with_exposed_provenance(tag.wrapping_sub(bin_start(class))), class)
 }

@@ -3,6 +3,7 @@
 
 use core::{
     alloc::Layout,
+    ops::Range,
     ptr::{self, NonNull},
     sync::atomic::Ordering::Relaxed,
 };
@@ -92,8 +93,9 @@ pub fn owns(block: NonNull<u8>) -> bool {
 
 /// Says that frees don't name sizes from now on, so that requested bytes are an estimate, and reads
 /// the options if memory was asked for before there was an environment. To be called once, when the
-/// library is loaded.
-pub fn start() {
+/// library is loaded, with the addresses of its code, which is left out of call stacks.
+pub fn start(code: &Range<usize>) {
     process::UNSIZED.store(true, Relaxed);
+    crate::sampler::set_own_code(code);
     crate::options::read(process::arena());
 }

@@ -89,6 +89,7 @@ unsafe impl GlobalAlloc for Genesis {
 /// thread's.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn alloc_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
     // SAFETY: I1: the heap is the calling thread's.
     match unsafe { heap.alloc_larger(bytes, align) } {
@@ -99,6 +100,7 @@ pub(crate) fn alloc_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *m
 
 /// The same for every other size and alignment.
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn alloc_anywhere(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
     // SAFETY: I1: the heap is the calling thread's.
     match unsafe { heap.alloc_otherwise(bytes, align) } {
@@ -110,6 +112,7 @@ fn alloc_anywhere(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
 /// The same for [`GlobalAlloc::alloc_zeroed`].
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn alloc_zeroed_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u8 {
     // SAFETY: I1: the heap is the calling thread's.
     match unsafe { heap.alloc_otherwise(bytes, align) } {
@@ -125,6 +128,7 @@ fn alloc_zeroed_otherwise(heap: &HostHeap, bytes: usize, align: usize) -> *mut u
 /// Finds a block where none is at hand.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
     if !zeroed
         // SAFETY: I1: the heap is the calling thread's.
@@ -195,6 +199,7 @@ pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {
 
 /// Changes the size of a block; null where memory has run out, and the block is as it was.
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn reallocate(
     block: NonNull<u8>,
     old_bytes: Option<usize>,

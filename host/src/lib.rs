@@ -36,7 +36,13 @@ pub mod options;
 pub mod os;
 mod pinned;
 mod process;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod purger;
+pub mod sampler;
+mod sink;
+#[doc(hidden)]
+pub mod stack;
 mod thread;
 
 pub use genesis_mem_core as core;

@@ -10,7 +10,7 @@ use core::{
 
 use genesis_mem_core::arena::Arena;
 
-use crate::{fault::say, os, process::HostConfig, purger};
+use crate::{fault::say, os, process::HostConfig, purger, sampler};
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -46,6 +46,7 @@ pub(crate) fn read(arena: &Arena<HostConfig>) {
             },
         }
     }
+    sampler::read_environment();
 }
 
 /// The value of an environment variable, if it is set and not empty.
@@ -61,7 +62,8 @@ pub fn variable(name: &CStr) -> Option<&'static [u8]> {
     Some(unsafe { CStr::from_ptr(value) }.to_bytes()).filter(|text| !text.is_empty())
 }
 
-fn refuse(name: &str, text: &[u8], wanted: &str) {
+/// Says that a value was ignored.
+pub(crate) fn refuse(name: &str, text: &[u8], wanted: &str) {
     let text = core::str::from_utf8(text).unwrap_or("(not UTF-8)");
     say(format_args!("{name}={text} ignored: expected {wanted}"));
 }

@@ -19,7 +19,6 @@ use genesis_mem_core::{
     arena::{Arena, Refusal},
     backend::{Backend, BackendCall, BackendError, Capabilities, Contents, HostBackend, Region},
     config::{Config, Fault},
-    event::NoSink,
     heap::Heap,
     shared_heap::SharedHeap,
     stats::Snapshot,
@@ -32,7 +31,8 @@ use crate::{
     fault,
     genesis::to_pointer,
     os::{OsMemory, Yield},
-    process,
+    process, sampler,
+    sink::{Memory, Sink},
 };
 
 /// What to do where no more memory can be locked.
@@ -163,7 +163,7 @@ impl<L: PageLock> Pinned<L> {
         // SAFETY: the region is committed, large enough, page aligned and new.
         unsafe {
             state.write(State {
-                arena: Arena::new(Locked((self.lock)()), OsMemory, NoSink),
+                arena: Arena::new(Locked((self.lock)()), OsMemory, Sink(Memory::Pinned)),
                 heap: SharedHeap::new(),
                 fallbacks: AtomicU64::new(0),
             });
@@ -211,6 +211,8 @@ fn state_region<L: PageLock>() -> Option<Region<NonNull<u8>>> {
 }
 
 impl<L: PageLock> Blocks for Pinned<L> {
+    #[inline(never)]
+    #[unsafe(link_section = "genesis_mem_slow")]
     fn take(&self, layout: Layout, zeroed: bool) -> Option<NonNull<u8>> {
         let (bytes, align) = (layout.size(), layout.align());
         // SAFETY: I1: the lock makes this thread the owner.
@@ -235,6 +237,8 @@ impl<L: PageLock> Blocks for Pinned<L> {
         });
     }
 
+    #[inline(never)]
+    #[unsafe(link_section = "genesis_mem_slow")]
     unsafe fn resize(
         &self,
         block: NonNull<u8>,
@@ -292,6 +296,7 @@ impl<L: PageLock> Drop for Pinned<L> {
         // SAFETY: nobody borrows a block of a handle that ends; the state was built in a region of
         // that length.
         unsafe {
+            sampler::forget_range(&state.as_ref().arena.opened());
             state.as_ref().arena.release_regions();
             state.drop_in_place();
             if let Some(bytes) = NonZeroUsize::new(bytes) {
@@ -307,7 +312,7 @@ struct PinnedConfig<L>(PhantomData<L>);
 impl<L: PageLock> Config for PinnedConfig<L> {
     type Backend = Locked<L>;
     type Metadata = OsMemory;
-    type Sink = NoSink;
+    type Sink = Sink;
     type Relax = Yield;
     const REGION_BYTES: usize = 1 << 38;
     const GRANULE_BYTES: usize = 16 * 1024;

@@ -8,7 +8,6 @@ use core::sync::atomic::{
 use genesis_mem_core::{
     arena::Arena,
     config::{Config, Fault},
-    event::{Event, EventKind, EventSink},
     shared_heap::SharedHeap,
     stats::Snapshot,
 };
@@ -16,7 +15,9 @@ use genesis_mem_core::{
 use crate::{
     fault, options,
     os::{OsMemory, Yield},
-    purger, thread,
+    purger, sampler,
+    sink::{Memory, Sink},
+    thread,
     thread::{HostHeap, Owner},
 };
 
@@ -27,7 +28,7 @@ pub(crate) struct HostConfig;
 impl Config for HostConfig {
     type Backend = OsMemory;
     type Metadata = OsMemory;
-    type Sink = HostSink;
+    type Sink = Sink;
     type Relax = Yield;
     const REGION_BYTES: usize = 1 << 40;
     const GRANULE_BYTES: usize = 64 * 1024;
@@ -52,22 +53,13 @@ pub(crate) fn secret() -> u64 {
     if random.is_null() { 0x9e37_79b9_7f4a_7c15 } else { unsafe { random.read_unaligned() } }
 }
 
-/// Wakes the purger when memory comes free.
-#[derive(Debug)]
-pub(crate) struct HostSink;
-
-impl EventSink for HostSink {
-    const ENABLED: bool = true;
-
-    #[inline]
-    fn record(&self, event: Event) {
-        if matches!(event.kind, EventKind::SpanReturned | EventKind::BlocksOffered) {
-            purger::wake();
-        }
-    }
+/// Has the calling thread's heap see at once that sampling was switched; others see it later.
+pub(crate) fn take_note_of_sampling() {
+    // SAFETY: I1: `with_heap` makes this thread the owner.
+    with_heap(|heap| unsafe { heap.take_note_of_sampling() });
 }
 
-static ARENA: Arena<HostConfig> = Arena::new(OsMemory, OsMemory, HostSink);
+static ARENA: Arena<HostConfig> = Arena::new(OsMemory, OsMemory, Sink(Memory::Host));
 /// For threads without a heap of their own.
 static SHARED: SharedHeap<HostConfig> = SharedHeap::new();
 
@@ -124,16 +116,22 @@ fn set_up() {
 
 extern "C" fn before_fork() {
     ARENA.before_fork();
+    sampler::before_fork();
 }
 
 extern "C" fn after_fork() {
     // SAFETY: `before_fork` ran on this thread.
-    unsafe { ARENA.after_fork() };
+    unsafe {
+        sampler::after_fork();
+        ARENA.after_fork();
+    }
 }
 
 extern "C" fn after_fork_in_child() {
     after_fork();
     purger::after_fork_in_child();
+    // SAFETY: this is the child's only thread.
+    unsafe { sampler::after_fork_in_child() };
 }
 
 /// Whether some frees don't name a size, as C's do not: then requested bytes are an estimate.
@@ -160,6 +158,7 @@ pub fn trim() -> usize {
     // SAFETY: I1: `with_heap` makes this thread the owner.
     with_heap(|heap| unsafe { heap.collect() });
     ARENA.collect_orphans();
+    ARENA.collect_samples();
     ARENA.purge(0)
 }
 

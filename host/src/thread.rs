@@ -1,4 +1,4 @@
-//! Which heap the calling thread has: one word of thread-local storage.
+//! Which heap the calling thread has: one word of thread-local storage; a second one has its number.
 //!
 //! It starts at a heap that stands for none, so that the fast paths need no test for a missing
 //! one, becomes the thread's heap on the first slow path, and ends at a second heap that stands
@@ -33,10 +33,11 @@ global_asm!(
     concat!(".globl ", slot!()),
     concat!(".hidden ", slot!()),
     concat!(".type ", slot!(), ",@object"),
-    concat!(".size ", slot!(), ",8"),
+    concat!(".size ", slot!(), ",16"),
     ".p2align 3",
     concat!(slot!(), ":"),
     ".quad {not_yet}",
+    ".quad 0",
     ".text",
     not_yet = sym NOT_YET,
 );
@@ -106,6 +107,55 @@ fn set_heap(heap: &'static HostHeap) {
             options(nostack, preserves_flags),
         );
     }
+}
+
+/// The thread's second word: the system's number of the thread, or zero while nobody has asked.
+fn id_word() -> *mut usize {
+    let word: *mut usize;
+    // SAFETY: adds up the address of the thread's own word.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!(
+            concat!("mov {0}, qword ptr [rip + ", slot!(), "@GOTTPOFF]"),
+            "add {0}, qword ptr fs:[0]",
+            "add {0}, 8",
+            out(reg) word,
+            options(nostack, readonly),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            concat!("adrp {0}, :gottprel:", slot!()),
+            concat!("ldr {0}, [{0}, :gottprel_lo12:", slot!(), "]"),
+            "mrs {1}, tpidr_el0",
+            "add {0}, {0}, {1}",
+            "add {0}, {0}, 8",
+            out(reg) word,
+            out(reg) _,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
+/// The system's number of the calling thread. Asks once.
+pub(crate) fn id() -> u32 {
+    let word = id_word();
+    // SAFETY: the thread's own word.
+    unsafe {
+        if *word == 0 {
+            *word = libc::syscall(libc::SYS_gettid) as usize;
+        }
+        *word as u32
+    }
+}
+
+/// Has [`id`] ask again: the thread of a fork's child has another number.
+pub(crate) fn forget_id() {
+    // SAFETY: the thread's own word.
+    unsafe { *id_word() = 0 };
 }
 
 /// What the calling thread allocates from.

@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod diff;
 mod event;
 #[cfg(feature = "formats")]
 pub mod format;
@@ -46,12 +47,12 @@ mod stack;
 mod summary;
 mod timeline;
 
-pub use event::{Event, EventKind, Mark, Memory};
-
-pub use leaks::{Baseline, Leak, Leaks};
+pub use diff::{Change, Diff};
+pub use event::{Event, EventKind, Mark, Memory, Weight};
+pub use leaks::{Baseline, Ignored, Leak, Leaks};
 pub use map::{Area, AreaState, Segment};
 pub use recorder::{Block, Recorder, SHARDS};
 pub use recording::{Level, Recording};
-pub use report::{Group, Live, Pool, Report, SIZE_CLASSES, Usage, size_class_of};
-pub use stack::{Frame, StackId, Stacks};
+pub use report::{Group, Live, Pool, Report, SIZE_CLASSES, Sampling, Usage, size_class_of};
+pub use stack::{Call, Frame, Module, StackId, Stacks};
 pub use timeline::{Point, Timeline};

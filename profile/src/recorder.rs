@@ -21,7 +21,7 @@ use std::{
 
 use self::shard::{Entry, Shard};
 use crate::{
-    Event, EventKind, Level, Mark, Memory, Pool, Recording, Report, StackId, Stacks, clock,
+    Event, EventKind, Level, Mark, Memory, Pool, Recording, Report, StackId, Stacks, Weight, clock,
 };
 
 /// How many shards a recorder has, numbered from zero.
@@ -198,7 +198,9 @@ impl Recorder {
     fn push(&self, shard: &mut Shard, time_ns: u64, kind: EventKind, block: Block, stack: StackId) {
         if self.is_recording() {
             let (Block { address, bytes, block_bytes, owner }, memory) = (block, self.memory);
-            let event = Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory };
+            let weight = Weight::ONE;
+            let event =
+                Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory, weight };
             shard.ring.push(event, &self.budget);
         }
     }

@@ -1,7 +1,7 @@
 //! What happened, event by event, and where everything lay at the end.
 #![forbid(unsafe_code)]
 
-use crate::{Event, Mark, Memory, Segment, StackId, Stacks, Timeline, clock};
+use crate::{Event, Mark, Memory, Point, Sampling, Segment, StackId, Stacks, Timeline, clock};
 
 /// Levels of one kind of memory, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,10 @@ pub struct Recording {
     pub marks: Vec<Mark>,
     /// The levels at the end.
     pub end: Vec<(Memory, Level)>,
+    /// Levels that were noted at times, beside the events, by time.
+    pub levels: Vec<(Memory, Point)>,
+    /// How blocks were chosen whose events are here; `None` where these are all.
+    pub sampling: Option<Sampling>,
     /// Where everything lies at the end; empty where nobody looked.
     pub segments: Vec<Segment>,
     /// From when on no event is lost.
@@ -59,6 +63,8 @@ impl Default for Recording {
             lost_events: 0,
             marks: Vec::new(),
             end: Vec::new(),
+            levels: Vec::new(),
+            sampling: None,
             segments: Vec::new(),
             complete_from_ns: 0,
         }
@@ -77,6 +83,16 @@ impl Recording {
         self.lost_events += complete as u64;
         self.events.drain(..complete);
         self.marks.sort_by_key(|mark| mark.time_ns);
+        self.levels.sort_by_key(|(_, point)| point.time_ns);
+    }
+
+    /// Forgets what was before `begin_ns`.
+    pub fn begin_at(&mut self, begin_ns: u64) {
+        self.begin_ns = self.begin_ns.max(begin_ns).min(self.end_ns);
+        let begin_ns = self.begin_ns;
+        self.events.retain(|event| event.time_ns >= begin_ns);
+        self.marks.retain(|mark| mark.time_ns >= begin_ns);
+        self.levels.retain(|(_, point)| point.time_ns >= begin_ns);
     }
 
     /// Forgets where in the code everything was, where that means nothing to whoever reads it.

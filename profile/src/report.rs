@@ -81,18 +81,19 @@ impl Usage {
         self.lifetime_ns.checked_div(self.freed_blocks).unwrap_or(0)
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.total_blocks += other.total_blocks;
         self.total_bytes += other.total_bytes;
         self.freed_blocks += other.freed_blocks;
         self.freed_bytes += other.freed_bytes;
         self.short_blocks += other.short_blocks;
-        self.lifetime_ns += other.lifetime_ns;
+        // Of many blocks that lived long it may be more than there are numbers.
+        self.lifetime_ns = self.lifetime_ns.saturating_add(other.lifetime_ns);
     }
 }
 
 /// A live block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Live {
     /// Which memory.
     pub memory: Memory,
@@ -108,6 +109,8 @@ pub struct Live {
     pub stack: StackId,
     /// Since when; zero where it was there before.
     pub since_ns: u64,
+    /// How many blocks it stands for: one where every block is known, more in a sample.
+    pub weight: f32,
 }
 
 impl Live {
@@ -155,6 +158,15 @@ impl Default for Pool {
     }
 }
 
+/// How a report was estimated: some blocks were looked at, and each stands for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// One sample was taken each so many bytes, on average.
+    pub interval_bytes: u64,
+    /// How many samples there are.
+    pub samples: u64,
+}
+
 /// Blocks that have something in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group<K> {
@@ -178,8 +190,10 @@ pub struct Report {
     pub pools: Vec<Pool>,
     /// The sums that all groups are made of.
     pub usages: Vec<Usage>,
-    /// All live blocks, in no order.
+    /// All live blocks that are known, in no order.
     pub live: Vec<Live>,
+    /// How the sums were estimated; `None` where they are exact.
+    pub sampling: Option<Sampling>,
 }
 
 impl Report {
@@ -192,6 +206,7 @@ impl Report {
             pools: Vec::new(),
             usages: Vec::new(),
             live: Vec::new(),
+            sampling: None,
         }
     }
 
@@ -238,13 +253,26 @@ impl Report {
     }
 
     /// Call sites with their sums, those first for which `weight` is the largest; those without
-    /// any are left out.
+    /// any are left out. A site is named by the first of its stacks, see [`Stacks::site_of`].
     pub fn sites_by(&self, weight: impl Fn(&Usage) -> u64) -> Vec<Group<(Memory, StackId)>> {
-        let mut sites = self.group_by(|usage| (usage.memory, usage.stack));
+        self.stacks_by(weight, |stack| self.stacks.site_of(stack))
+    }
+
+    /// Whole stacks with their sums, in the same order.
+    pub fn paths_by(&self, weight: impl Fn(&Usage) -> u64) -> Vec<Group<(Memory, StackId)>> {
+        self.stacks_by(weight, |stack| stack)
+    }
+
+    fn stacks_by(
+        &self,
+        weight: impl Fn(&Usage) -> u64,
+        key: impl Fn(StackId) -> StackId,
+    ) -> Vec<Group<(Memory, StackId)>> {
+        let mut sites = self.group_by(|usage| (usage.memory, key(usage.stack)));
         sites.retain(|site| weight(&site.usage) > 0);
         sites.sort_by_cached_key(|site| {
             let order = std::cmp::Reverse(weight(&site.usage));
-            (order, site.key.0, self.stacks.location(site.key.1))
+            (order, site.key.0, self.stacks.location(site.key.1), site.key.1)
         });
         sites
     }
@@ -288,6 +316,11 @@ impl Report {
 
     /// What was allocated after `baseline` and is still live.
     pub fn leaks(&self, baseline: Baseline) -> Leaks {
-        Leaks::since(self, baseline)
+        Leaks::since(self, baseline, &[])
+    }
+
+    /// The same without what somebody knows of already, see [`Leaks::since`].
+    pub fn leaks_except(&self, baseline: Baseline, ignored: &[String]) -> Leaks {
+        Leaks::since(self, baseline, ignored)
     }
 }

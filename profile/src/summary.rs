@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use genesis_mem_core::stats::Bytes;
 
-use crate::{Memory, Report, Usage};
+use crate::{Memory, Report, Sampling, Usage};
 
 /// Lines of each table.
 const LINES: usize = 10;
@@ -29,29 +29,54 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        for pool in &self.pools {
-            let blocks = self.live.iter().filter(|live| live.memory == pool.memory).count();
+        if let Some(Sampling { interval_bytes, samples }) = self.sampling {
+            let interval = Bytes(interval_bytes);
             writeln!(
                 out,
-                "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {}); {:.1} % of \
-                 allocations from what was at hand; {:.1} % of free memory outside of its largest \
-                 range, {}",
+                "Call sites and sizes are estimated from {samples} samples, one each {interval} \
+                 on average."
+            )?;
+        }
+        self.pools(out)?;
+        let live = |usage: &Usage| (usage.live_bytes(), usage.live_blocks());
+        self.sites(out, "Held now, by call site", self.by_live_bytes(), live)?;
+        // Of a moment long ago only what was held is known.
+        if self.usages.iter().any(|usage| usage.freed_blocks > 0) {
+            let total = |usage: &Usage| (usage.total_bytes, usage.total_blocks);
+            self.sites(out, "Allocated so far, by call site", self.by_total_bytes(), total)?;
+        }
+        self.churn(out)?;
+        self.sizes(out)
+    }
+
+    fn pools(&self, out: &mut String) -> fmt::Result {
+        for pool in &self.pools {
+            let of_pool = self.usages.iter().filter(|usage| usage.memory == pool.memory);
+            let blocks: u64 = of_pool.map(Usage::live_blocks).sum();
+            write!(
+                out,
+                "{} memory: {} live in {blocks} blocks of {}, {} reserved (peak {})",
                 pool.memory,
                 Bytes(pool.live_bytes),
                 Bytes(pool.allocated_bytes),
                 Bytes(pool.reserved_bytes),
                 Bytes(pool.reserved_peak_bytes),
-                100.0 * pool.hits.as_f64(),
-                100.0 * pool.fragmentation.as_f64(),
-                Bytes(pool.largest_free_bytes),
             )?;
+            if pool.hits.whole > 0 {
+                let percent = 100.0 * pool.hits.as_f64();
+                write!(out, "; {percent:.1} % of allocations from what was at hand")?;
+            }
+            if pool.fragmentation.whole > 0 {
+                let percent = 100.0 * pool.fragmentation.as_f64();
+                let largest = Bytes(pool.largest_free_bytes);
+                write!(
+                    out,
+                    "; {percent:.1} % of free memory outside of its largest range, {largest}"
+                )?;
+            }
+            writeln!(out)?;
         }
-        let live = |usage: &Usage| (usage.live_bytes(), usage.live_blocks());
-        self.sites(out, "Held now, by call site", self.by_live_bytes(), live)?;
-        let total = |usage: &Usage| (usage.total_bytes, usage.total_blocks);
-        self.sites(out, "Allocated so far, by call site", self.by_total_bytes(), total)?;
-        self.churn(out)?;
-        self.sizes(out)
+        Ok(())
     }
 
     fn sites<K>(
@@ -68,7 +93,7 @@ impl Report {
         for site in sites.iter().take(LINES) {
             let (bytes, blocks) = figures(&site.usage);
             let Usage { memory, stack, .. } = site.usage;
-            let (bytes, place) = (Bytes(bytes).to_string(), self.stacks.location(stack));
+            let (bytes, place) = (Bytes(bytes).to_string(), self.stacks.description(stack));
             writeln!(out, "  {bytes:>10} in {blocks:>8} blocks  {memory:6}  {place}")?;
         }
         others(out, sites.len())
@@ -82,7 +107,8 @@ impl Report {
         writeln!(out, "\nShort-lived, freed within a millisecond:")?;
         for site in sites.iter().take(LINES) {
             let usage = site.usage;
-            let (mean, place) = (age(usage.mean_lifetime_ns()), self.stacks.location(usage.stack));
+            let (mean, place) =
+                (age(usage.mean_lifetime_ns()), self.stacks.description(usage.stack));
             writeln!(
                 out,
                 "  {:>8} of {:>8} freed blocks, {mean} on average  {:6}  {place}",

@@ -13,7 +13,8 @@ pub struct Point {
 }
 
 /// Levels of one kind of memory over time. The last point is the state at the end, whatever was
-/// lost before: levels are counted backwards from there.
+/// lost before: levels are counted backwards from there. Where events are missing, as in a sample,
+/// it consists of the levels that were noted at times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeline {
@@ -34,11 +35,11 @@ fn before(event: &Event, mut level: Level) -> Level {
             *allocated_bytes = allocated_bytes.saturating_sub(event.block_bytes);
         }
         EventKind::Free => {
-            *live_bytes += event.bytes;
-            *allocated_bytes += event.block_bytes;
+            *live_bytes = live_bytes.saturating_add(event.bytes);
+            *allocated_bytes = allocated_bytes.saturating_add(event.block_bytes);
         }
         EventKind::Grow => *reserved_bytes = reserved_bytes.saturating_sub(event.bytes),
-        EventKind::Purge => *reserved_bytes += event.bytes,
+        EventKind::Purge => *reserved_bytes = reserved_bytes.saturating_add(event.bytes),
         _ => {}
     }
     level
@@ -47,8 +48,22 @@ fn before(event: &Event, mut level: Level) -> Level {
 impl Timeline {
     /// The timeline of a recording.
     pub fn of(recording: &Recording, memory: Memory) -> Self {
-        let mut level = recording.end_of(memory);
-        let mut points = vec![Point { time_ns: recording.end_ns, level }];
+        let noted = || recording.levels.iter().filter(|(of, _)| *of == memory).map(|(_, at)| *at);
+        let end = Point { time_ns: recording.end_ns, level: recording.end_of(memory) };
+        let points = if recording.sampling.is_some() && noted().next().is_some() {
+            noted().filter(|point| point.time_ns < end.time_ns).chain([end]).collect()
+        } else {
+            let told = Self::told(recording, memory, end);
+            let begin_ns = recording.begin_ns;
+            noted().take_while(|point| point.time_ns < begin_ns).chain(told).collect()
+        };
+        Self { memory, points, marks: recording.marks.clone() }
+    }
+
+    /// Counted backwards from the end by the events, which are all there are.
+    fn told(recording: &Recording, memory: Memory, end: Point) -> Vec<Point> {
+        let mut level = end.level;
+        let mut points = vec![end];
         for event in recording.events.iter().rev().filter(|event| event.memory == memory) {
             let earlier = before(event, level);
             if earlier != level {
@@ -58,7 +73,7 @@ impl Timeline {
         }
         points.push(Point { time_ns: recording.begin_ns, level });
         points.reverse();
-        Self { memory, points, marks: recording.marks.clone() }
+        points
     }
 
     /// The state at the end.
@@ -69,6 +84,13 @@ impl Timeline {
     /// The most of each level.
     pub fn peak(&self) -> Level {
         self.points.iter().map(|point| point.level).reduce(most).unwrap_or_default()
+    }
+
+    /// The levels at a time; at the beginning those of all earlier times.
+    pub fn at(&self, time_ns: u64) -> Level {
+        let next = self.points.partition_point(|point| point.time_ns <= time_ns);
+        let point = self.points.get(next.saturating_sub(1));
+        point.map_or_else(Level::default, |point| point.level)
     }
 
     /// The same in at most about `count` points, each with the most of its time; the first and

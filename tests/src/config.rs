@@ -10,7 +10,10 @@ use genesis_mem_core::{
     sync::Spin,
 };
 
-use crate::backend::FaultingBackend;
+use crate::{
+    backend::FaultingBackend,
+    samples::{Sampling, TestSink},
+};
 
 thread_local! {
     static FAULTS: RefCell<Vec<Fault>> = const { RefCell::new(Vec::new()) };
@@ -28,14 +31,14 @@ fn note(fault: &Fault) {
 const SECRET: u64 = 0x5eed_5eed_5eed_5eed;
 
 /// A configuration over a backend that can be made from nothing much.
-pub trait TestConfig: Config<Sink = NoSink> {
+pub trait TestConfig: Config<Sink: TestSink> {
     /// A fresh backend for blocks and one for tables, which may be the same, and the handle by
     /// which a test makes them refuse.
     fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>);
 }
 
 macro_rules! configuration {
-    ($(#[$doc:meta])* $name:ident, $zeroed:literal, $region:expr, $granule:expr, $growth:expr) => {
+    ($(#[$doc:meta])* $name:ident, $zeroed:literal, $region:expr, $granule:expr, $growth:expr, $sink:ty) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
@@ -43,7 +46,7 @@ macro_rules! configuration {
         impl Config for $name {
             type Backend = FaultingBackend<$zeroed>;
             type Metadata = FaultingBackend<true>;
-            type Sink = NoSink;
+            type Sink = $sink;
             type Relax = Spin;
             const REGION_BYTES: usize = $region;
             const GRANULE_BYTES: usize = $granule;
@@ -70,19 +73,28 @@ macro_rules! configuration {
 
 configuration!(
     /// Granules of a page: many slabs, early exhaustion.
-    Small, true, 2 << 20, 4096, 64 * 1024
+    Small, true, 2 << 20, 4096, 64 * 1024, NoSink
 );
 configuration!(
     /// The same over memory that comes back dirty: nothing reads as zero by itself.
-    Dirty, false, 2 << 20, 4096, 64 * 1024
+    Dirty, false, 2 << 20, 4096, 64 * 1024, NoSink
 );
 configuration!(
     /// The host's granules: every size class has slabs, and large blocks move by pages.
-    Large, true, 64 << 20, 64 * 1024, 1 << 20
+    Large, true, 64 << 20, 64 * 1024, 1 << 20, NoSink
 );
 configuration!(
     /// So many granules that lists of slabs grow long.
-    Wide, true, 1 << 30, 4096, 16 << 20
+    Wide, true, 1 << 30, 4096, 16 << 20, NoSink
+);
+
+configuration!(
+    /// As [`Small`] over dirty memory, with samples.
+    SampledSmall, false, 2 << 20, 4096, 64 * 1024, Sampling
+);
+configuration!(
+    /// As [`Large`], with samples.
+    SampledLarge, true, 64 << 20, 64 * 1024, 1 << 20, Sampling
 );
 
 /// A configuration over lent memory, as a program without a system would have it.

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, ptr::NonNull};
 
-use genesis_mem_core::{arena::Arena, config::FaultKind, event::NoSink, heap::Heap};
+use genesis_mem_core::{arena::Arena, config::FaultKind, heap::Heap};
 
 use crate::{
     backend::FaultingBackend,
     config::{TestConfig, take_faults},
     model::{Blocks, Live},
     ops::{Misuse, Op},
+    samples::TestSink,
 };
 
 /// Owners at a time.
@@ -37,7 +38,7 @@ impl<C: TestConfig> Heaps<C> {
         let (backend, metadata, handle) = C::backends();
         take_faults();
         Self {
-            arena: Box::new(Arena::new(backend, metadata, NoSink)),
+            arena: Box::new(Arena::new(backend, metadata, C::Sink::default())),
             handle,
             owners: [None; OWNERS],
             blocks: Blocks::default(),
@@ -92,7 +93,10 @@ impl<C: TestConfig> Heaps<C> {
                     unsafe { self.arena.orphan_heap(heap) };
                 }
             }
-            Op::CollectOrphans => self.arena.collect_orphans(),
+            Op::CollectOrphans => {
+                self.arena.collect_orphans();
+                self.arena.collect_samples();
+            }
             Op::ReleaseAll { .. } => self.release_all(),
             Op::Tick => self.arena.tick(),
             Op::Purge { age_ticks } => {
@@ -102,7 +106,10 @@ impl<C: TestConfig> Heaps<C> {
             Op::Limit { granules } => {
                 self.arena.set_limit(usize::from(granules) * C::GRANULE_BYTES);
             }
-            Op::ResetPeaks => self.arena.reset_peaks(),
+            Op::ResetPeaks => {
+                self.arena.reset_peaks();
+                self.arena.sink().switch();
+            }
         }
         assert_eq!(take_faults(), [], "no misuse, but a fault after {op:?}");
     }
@@ -259,6 +266,11 @@ impl<C: TestConfig> Heaps<C> {
     pub fn check(&self) {
         // SAFETY: the blocks are live.
         unsafe { self.blocks.check_contents() };
+        for sample in self.arena.sink().live() {
+            let live = self.blocks.containing(sample.address);
+            let said = live.map(|live| (live.address.addr().get(), live.bytes));
+            assert_eq!(said, Some((sample.address, sample.bytes)), "what is sampled");
+        }
         let s = self.arena.snapshot(true);
         s.check().unwrap_or_else(|broken| panic!("{broken}"));
         assert_eq!(s.allocations - s.frees, self.blocks.len() as u64, "live blocks");
@@ -287,10 +299,12 @@ impl<C: TestConfig> Heaps<C> {
             unsafe { self.arena.orphan_heap(heap) };
         }
         self.arena.collect_orphans();
+        self.arena.collect_samples();
         self.arena.purge(0);
         let s = self.arena.snapshot(true);
         s.check().unwrap_or_else(|broken| panic!("{broken}"));
         if self.blocks.is_empty() {
+            assert_eq!(self.arena.sink().live(), [], "samples are lost");
             assert_eq!(s.active_bytes.current, 0, "spans are lost");
             assert_eq!(s.cached_bytes.current, s.reserved_bytes.current);
         }

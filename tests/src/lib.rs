@@ -21,4 +21,6 @@ pub mod ops;
 #[cfg(not(genesis_loom))]
 pub mod process;
 #[cfg(not(genesis_loom))]
+pub mod samples;
+#[cfg(not(genesis_loom))]
 pub mod slabs;

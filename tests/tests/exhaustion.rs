@@ -4,7 +4,7 @@
 use genesis_mem_core::{arena::Refusal, config::Config};
 use genesis_mem_tests::{
     backend::REFUSED,
-    config::{Dirty, Large, Small, TestConfig, take_faults},
+    config::{Dirty, Large, SampledLarge, SampledSmall, Small, TestConfig, take_faults},
     heaps::Heaps,
     ops::Op,
 };
@@ -78,6 +78,12 @@ fn any_call_may_be_refused_over_dirty_memory() {
 #[test]
 fn any_call_may_be_refused_in_a_large_arena() {
     refuse_each::<Large>();
+}
+
+#[test]
+fn any_call_may_be_refused_where_allocations_are_sampled() {
+    refuse_each::<SampledSmall>();
+    refuse_each::<SampledLarge>();
 }
 
 #[test]

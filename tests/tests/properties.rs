@@ -3,7 +3,7 @@
 
 use genesis_mem_tests::{
     buddies, classes,
-    config::{Dirty, Large, Lent, Small},
+    config::{Dirty, Large, Lent, SampledLarge, SampledSmall, Small},
     heaps::Heaps,
     ops::Op,
     slabs,
@@ -32,6 +32,12 @@ proptest! {
     #[test]
     fn arenas_over_dirty_memory_agree_with_the_model(program in program(200)) {
         Heaps::<Dirty>::new().run(program);
+    }
+
+    #[test]
+    fn arenas_that_sample_agree_with_the_model(program in program(200)) {
+        Heaps::<SampledSmall>::new().run(program.clone());
+        Heaps::<SampledLarge>::new().run(program);
     }
 
     #[test]

@@ -9,18 +9,19 @@ use std::{
     thread,
 };
 
-use genesis_mem_core::{arena::Arena, event::NoSink, heap::Heap};
+use genesis_mem_core::{arena::Arena, heap::Heap};
 use genesis_mem_tests::{
     backend::FaultingBackend,
-    config::{Large, Small, TestConfig, Wide, take_faults},
+    config::{Large, SampledLarge, SampledSmall, Small, TestConfig, Wide, take_faults},
     model::{Blocks, Live},
     ops::Op,
+    samples::TestSink,
 };
 
 /// An arena that outlives the threads of a test, and the test.
 fn arena<C: TestConfig>() -> (&'static Arena<C>, FaultingBackend<true>) {
     let (backend, metadata, handle) = C::backends();
-    (Box::leak(Box::new(Arena::new(backend, metadata, NoSink))), handle)
+    (Box::leak(Box::new(Arena::new(backend, metadata, C::Sink::default()))), handle)
 }
 
 /// A block on its way to another thread.
@@ -161,6 +162,8 @@ fn ring<C: TestConfig>(threads: usize, steps: usize) {
     arena.collect_orphans();
     // A sweep may send home what an earlier one had passed.
     arena.collect_orphans();
+    arena.collect_samples();
+    assert_eq!(arena.sink().live(), [], "samples are lost");
     let s = arena.snapshot(true);
     s.check().unwrap();
     assert_eq!(s.allocations, s.frees);
@@ -177,6 +180,12 @@ fn threads_that_free_each_others_blocks_lose_nothing() {
 #[test]
 fn the_same_where_memory_is_short() {
     ring::<Small>(4, 8_000);
+}
+
+#[test]
+fn the_same_with_samples() {
+    ring::<SampledLarge>(4, 15_000);
+    ring::<SampledSmall>(4, 8_000);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The heaps of an arena: built once, then handed from owner to owner; and what a fork and the end
 //! of the arena need.
 
-use core::{mem, num::NonZeroUsize, ptr::NonNull, slice};
+use core::{
+    mem,
+    num::NonZeroUsize,
+    ptr::{self, NonNull},
+    slice,
+};
 
 use super::Arena;
 use crate::{
@@ -136,10 +141,15 @@ impl<C: Config> Arena<C> {
         let mut locked = 0;
         loop {
             let heaps = self.heaps_so_far();
-            for heap in &heaps[locked..] {
+            // The heap of samples comes last: who has the lock of another may need it.
+            let samples = self.sample_heap();
+            for heap in heaps[locked..].iter().filter(|heap| !ptr::eq(*heap, samples)) {
                 mem::forget(heap.shared.lock());
             }
             locked = heaps.len();
+            // SAFETY: I3: heaps live as long as their arena.
+            let samples = unsafe { samples.as_ref() };
+            samples.inspect(|heap| mem::forget(heap.shared.lock()));
             mem::forget(self.orphans.lock().lock());
             mem::forget(self.swept.lock().lock());
             mem::forget(self.empties.lock().lock());
@@ -149,7 +159,10 @@ impl<C: Config> Arena<C> {
                 return;
             }
             // SAFETY: taken just now; a heap was built meanwhile, and its lock comes first.
-            unsafe { self.unlock_own() };
+            unsafe {
+                self.unlock_own();
+                samples.inspect(|heap| heap.shared.force_unlock());
+            }
         }
     }
 

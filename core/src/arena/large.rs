@@ -78,7 +78,7 @@ impl<C: Config> Arena<C> {
     /// The large block that a granule without a tag lies in, if any.
     pub(crate) fn large_around(&self, granule: u32) -> Option<&Descriptor> {
         let span = self.with_pool(|pool| pool.live_span_around(granule)).flatten()?;
-        Some(self.descriptor(span.granule)).filter(|head| head.tag() == tag::LARGE)
+        Some(self.descriptor(span.granule)).filter(|head| head.is_large())
     }
 
     /// Makes a large block `bytes` long where it is, if it is or can be.

@@ -5,6 +5,7 @@ use core::{
     ptr::{self, NonNull},
 };
 
+use super::countdown::{Countdown, Granted};
 use crate::{
     arena::Held,
     descriptor::{Descriptor, Place},
@@ -24,7 +25,8 @@ pub(super) struct Bin {
     /// frees don't look here first, zero. Both are zero while a slab is current that must count them.
     inverse: Cell<u32>,
     limit: Cell<u32>,
-    pub(super) allocations: Counter,
+    /// Allocations until one is due.
+    pub(super) countdown: Countdown,
     pub(super) frees: Counter,
     /// Bytes asked for, less those that came back: wraps, and only the sum over heaps counts.
     pub(super) requested_bytes: Counter,
@@ -38,7 +40,7 @@ impl Bin {
             free: Linked::new(),
             inverse: Cell::new(0),
             limit: Cell::new(0),
-            allocations: Counter::new(),
+            countdown: Countdown::new(),
             frees: Counter::new(),
             requested_bytes: Counter::new(),
         }
@@ -103,6 +105,8 @@ pub(super) struct Shelf {
     pub(super) full: Cell<*const Descriptor>,
     /// What the arena has been told of this bin.
     pub(super) published: Cell<Held>,
+    /// Allocations by the bin.
+    pub(super) granted: Granted,
 }
 
 impl Shelf {
@@ -112,6 +116,7 @@ impl Shelf {
             open: Cell::new(ptr::null()),
             full: Cell::new(ptr::null()),
             published: Cell::new(Held { allocated_bytes: 0, requested_bytes: 0 }),
+            granted: Granted::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     arena::Arena,
     config::Config,
     descriptor::{Descriptor, tag},
+    event::EventSink,
     free_blocks::{FreeBlock, FreeBlocks, Located},
     size_class::HostClasses,
 };
@@ -101,9 +102,12 @@ impl<C: Config> Heap<C> {
     }
 
     #[inline(always)]
-    fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
+    pub(super) fn pop(bin: &Bin, bytes: usize) -> Option<NonNull<u8>> {
+        if C::Sink::SAMPLES && bin.countdown.is_over() {
+            return None;
+        }
         let Located { block, .. } = bin.free.pop()?;
-        bin.allocations.add(1);
+        bin.countdown.count();
         bin.requested_bytes.add(bytes as u64);
         Some(block.cast())
     }
@@ -235,7 +239,7 @@ impl<C: Config> Heap<C> {
         bytes: usize,
     ) -> bool {
         let block = block.cast::<FreeBlock>();
-        if slab.tag() <= tag::LARGE
+        if slab.tag() <= tag::LAST
             || !ptr::eq(bin, self.bin(slab.class()))
             // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
             || !unsafe { slab.may_be_live(block, offset_bytes) }

@@ -7,6 +7,7 @@ use crate::{
     arena::Arena,
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, Misfit, tag},
+    event::EventSink,
     size_class::HostClasses,
 };
 
@@ -39,6 +40,10 @@ impl<C: Config> Heap<C> {
             Err(fault) => C::fault(&fault),
             Ok(Found::Large(descriptor)) => {
                 self.free_large(arena, block, descriptor);
+            }
+            Ok(Found::Small { slab, .. }) if C::Sink::SAMPLES && slab.is_sampled() => {
+                // SAFETY: forwarded.
+                unsafe { Self::free_sampled(arena, block, layout) };
             }
             Ok(Found::Small { slab, heap, class, offset_bytes }) => {
                 let bin = self.bin(class);
@@ -90,7 +95,7 @@ impl<C: Config> Heap<C> {
                 None => fault(FaultKind::DoubleFree, 0),
             },
             tag::TAIL => fault(FaultKind::Foreign, 0),
-            tag::LARGE => {
+            tag::LARGE | tag::SAMPLED_LARGE => {
                 let start = arena.address_of(arena.granule_of(descriptor));
                 if start != block {
                     return fault(FaultKind::Interior, descriptor.block_bytes.get());
@@ -98,7 +103,7 @@ impl<C: Config> Heap<C> {
                 Ok(Found::Large(descriptor))
             }
             tag => {
-                let (heap, class) = owner_of::<C>(descriptor, tag);
+                let (heap, class) = owner_of(arena, descriptor, tag);
                 let offset_bytes = descriptor.offset_of(block);
                 let block_bytes = descriptor.block_bytes.get();
                 // SAFETY: the tag is a slab's, and the address lies in its span.

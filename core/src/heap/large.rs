@@ -7,6 +7,7 @@ use crate::{
     arena::{Arena, Fresh},
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, tag},
+    event::EventSink,
     size_class::{HostClasses, SizeClass},
 };
 
@@ -40,10 +41,11 @@ impl<C: Config> Heap<C> {
     /// - Owner only.
     #[inline]
     pub unsafe fn alloc_kept(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        if Self::class_of(bytes, align).is_some() {
+        let arena = self.arena()?;
+        if Self::class_of(bytes, align).is_some() || arena.sampling() != 0 {
             return None;
         }
-        self.take_kept(self.arena()?, bytes, align).map(|fresh| fresh.block)
+        self.take_kept(arena, bytes, align).map(|fresh| fresh.block)
     }
 
     /// Frees a large block with the layout that it was allocated with, if nothing about it is
@@ -70,9 +72,12 @@ impl<C: Config> Heap<C> {
     /// Frees a large block.
     pub(super) fn free_large(&self, arena: &Arena<C>, block: NonNull<u8>, descriptor: &Descriptor) {
         let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
-        if !descriptor.retire_large() {
-            let address = block.addr().get();
+        let address = block.addr().get();
+        let Some(was_sampled) = descriptor.retire_large() else {
             return C::fault(&Fault::new(FaultKind::DoubleFree, address, span_bytes));
+        };
+        if C::Sink::SAMPLES && was_sampled {
+            arena.sink().sample_freed(address);
         }
         self.large_frees.add(1);
         self.note_unbooked(descriptor);
@@ -90,6 +95,8 @@ impl<C: Config> Heap<C> {
     /// by others don't wait. Owner only, while the heap is empty.
     pub(crate) fn set_dropped_whole(&self, dropped_whole: bool) {
         self.dropped_whole.set(dropped_whole);
+        // Of its blocks, or of those of the next owner, others are sampled.
+        self.forget_sampling();
     }
 
     pub(super) fn is_dropped_whole(&self) -> bool {
@@ -141,6 +148,9 @@ impl<C: Config> Heap<C> {
                     let change = new_bytes.wrapping_sub(old_bytes.unwrap_or(new_bytes));
                     self.bin(class).requested_bytes.add(change as u64);
                     self.reallocations_in_place.add(1);
+                    if C::Sink::SAMPLES && slab.is_sampled() {
+                        arena.sink().sample_resized(block.addr().get(), new_bytes);
+                    }
                     return Some(block);
                 }
                 slab.block_bytes.get()
@@ -148,6 +158,7 @@ impl<C: Config> Heap<C> {
             Found::Large(descriptor) => {
                 if new_class.is_none() && self.resize_large(arena, descriptor, new_bytes) {
                     self.reallocations_in_place.add(1);
+                    self.sample_resized_large(arena, block, descriptor);
                     return Some(block);
                 }
                 descriptor.granules.get() as usize * C::GRANULE_BYTES

@@ -105,7 +105,7 @@ impl<C: Config> Heap<C> {
         parcel: &Parcel,
         located: Located,
     ) {
-        let (owner, _) = owner_of::<C>(slab, slab.tag());
+        let (owner, _) = owner_of(arena, slab, slab.tag());
         // SAFETY: I3: heaps are immortal. What is read does not change while a block is live.
         let owner = unsafe { &*owner };
         if owner.is_dropped_whole() {
@@ -161,7 +161,7 @@ impl<C: Config> Heap<C> {
         let (first, secret) = (Link::to(first_bytes), slab.own.secret());
         // SAFETY: forwarded.
         if unsafe { slab.remote.push_chain(first, last, count, secret) } {
-            let (heap, _) = owner_of::<C>(slab, slab.tag());
+            let (heap, _) = owner_of(arena, slab, slab.tag());
             // SAFETY: I3: heaps are immortal.
             unsafe { &*heap }.hand_back(arena, slab);
         }

@@ -55,9 +55,13 @@ impl<C: Config> Heap<C> {
     ) -> Option<NonNull<u8>> {
         let arena = self.arena()?;
         let class = Self::class_of(bytes, align);
-        let find = || match class {
-            Some(class) => self.refill(arena, class),
-            None => self.alloc_large(arena, bytes, align),
+        let is_sample = self.is_sample(arena, class, bytes);
+        let find = || {
+            let sampled = is_sample.then(|| self.take_sample(arena, class, bytes, align)).flatten();
+            sampled.or_else(|| match class {
+                Some(class) => self.refill_counted(arena, class, bytes),
+                None => self.alloc_large(arena, bytes, align),
+            })
         };
         let fresh = find().or_else(|| {
             // What is missing may wait in empty slabs, this heap's or those of ended threads.
@@ -65,6 +69,7 @@ impl<C: Config> Heap<C> {
                 // SAFETY: I1: forwarded.
                 unsafe { self.collect() };
                 arena.collect_orphans();
+                arena.collect_samples();
                 return find();
             }
             None
@@ -73,18 +78,27 @@ impl<C: Config> Heap<C> {
             arena.note_failure(bytes);
             return None;
         };
-        if let Some(class) = class {
-            let bin = self.bin(class);
-            self.misses.add(1);
-            bin.allocations.add(1);
-            bin.requested_bytes.add(bytes as u64);
-            self.publish(arena, class);
-        }
         if zeroed && !fresh.zeroed {
             // SAFETY: the block is the caller's, and at least that long.
             unsafe { fresh.block.write_bytes(0, bytes) };
         }
         Some(fresh.block)
+    }
+
+    /// Finds a block of `class`, for `bytes` bytes.
+    pub(super) fn refill_counted(
+        &self,
+        arena: &Arena<C>,
+        class: usize,
+        bytes: usize,
+    ) -> Option<Fresh> {
+        let fresh = self.refill(arena, class)?;
+        let bin = self.bin(class);
+        self.misses.add(1);
+        bin.countdown.count();
+        bin.requested_bytes.add(bytes as u64);
+        self.publish(arena, class);
+        Some(fresh)
     }
 
     /// Finds a block of `class`.
@@ -228,7 +242,11 @@ impl<C: Config> Heap<C> {
         slab.start_slab(base, span_bytes, class, arena.slab_secret(), zeroed);
         slab.granules.set(granules);
         ptr::from_ref(self).expose_provenance();
-        arena.tag_span(taken.span, ptr::from_ref(self.bin(class.index())).addr());
+        let tag = match self.holds_samples.get() {
+            true => tag::SAMPLED,
+            false => ptr::from_ref(self.bin(class.index())).addr(),
+        };
+        arena.tag_span(taken.span, tag);
         Some(slab)
     }
 
@@ -329,7 +347,7 @@ impl<C: Config> Heap<C> {
     /// Tells the arena how this bin's sums have changed.
     pub(super) fn publish(&self, arena: &Arena<C>, class: usize) {
         let (bin, shelf) = (self.bin(class), self.shelf(class));
-        let live = bin.allocations.get().wrapping_sub(bin.frees.get());
+        let live = self.allocations(class).wrapping_sub(bin.frees.get());
         let block_bytes =
             SizeClass::from_index(class).map_or(0, |class| HostClasses::block_bytes(class) as u64);
         let held = Held {

@@ -18,7 +18,12 @@ static START: extern "C" fn() = start;
 static END: extern "C" fn() = end;
 
 extern "C" fn start() {
-    c::start();
+    unsafe extern "C" {
+        // The linker's names for where the library begins, and for what follows its code.
+        static __ehdr_start: u8;
+        static _DYNAMIC: u8;
+    }
+    c::start(&((&raw const __ehdr_start).addr()..(&raw const _DYNAMIC).addr()));
 }
 
 /// Writes the statistics to the file that `GENESIS_MEM_STATS_FILE` names.

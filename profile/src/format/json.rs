@@ -4,18 +4,26 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::{Live, Report, Timeline, Usage};
+use crate::{Frame, Live, Report, Timeline, Usage};
 
 #[derive(Serialize)]
 struct JsonReport {
     time_ns: u64,
+    /// None where the figures are exact.
+    sampling: Option<JsonSampling>,
     pools: Vec<JsonPool>,
-    /// By live bytes, the largest first; then those that hold nothing.
+    /// By stack: by live bytes, the largest first; then those that hold nothing.
     sites: Vec<JsonUsage>,
     sizes: Vec<JsonUsage>,
     owners: Vec<JsonUsage>,
     /// The largest first.
     live: Vec<JsonLive>,
+}
+
+#[derive(Serialize)]
+struct JsonSampling {
+    interval_bytes: u64,
+    samples: u64,
 }
 
 #[derive(Serialize)]
@@ -33,6 +41,9 @@ struct JsonPool {
 #[derive(Serialize)]
 struct JsonUsage {
     memory: &'static str,
+    /// The line of the program, which may be further out than the first of the stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +66,8 @@ struct JsonLive {
     block_bytes: u64,
     owner: u64,
     location: String,
+    /// How many blocks it stands for.
+    weight: f32,
     /// None where it was there before.
     age_ns: Option<u64>,
 }
@@ -73,10 +86,14 @@ struct JsonTimeline<'t> {
 /// # Errors
 /// Those of `out`.
 pub fn write_report(report: &Report, out: impl Write) -> io::Result<()> {
-    let sites = report.sites_by(|usage| usage.live_bytes().saturating_add(1));
+    let sites = report.paths_by(|usage| usage.live_bytes().saturating_add(1));
     let live = report.large_allocations(0);
     let json = JsonReport {
         time_ns: report.time_ns,
+        sampling: report.sampling.map(|sampling| JsonSampling {
+            interval_bytes: sampling.interval_bytes,
+            samples: sampling.samples,
+        }),
         pools: pools(report),
         sites: sites.iter().map(|site| site_of(report, &site.usage)).collect(),
         sizes: report.by_size().iter().map(|size| size_of_class(&size.usage)).collect(),
@@ -121,6 +138,7 @@ fn pools(report: &Report) -> Vec<JsonPool> {
 fn usage(usage: &Usage) -> JsonUsage {
     JsonUsage {
         memory: usage.memory.name(),
+        site: None,
         stack: None,
         owner: None,
         up_to_bytes: None,
@@ -134,8 +152,9 @@ fn usage(usage: &Usage) -> JsonUsage {
 }
 
 fn site_of(report: &Report, of: &Usage) -> JsonUsage {
-    let frames = report.stacks.of(of.stack).map(ToString::to_string);
-    JsonUsage { stack: Some(frames.collect()), ..usage(of) }
+    let frames = report.stacks.of(of.stack).map(Frame::description);
+    let site = report.stacks.location(of.stack);
+    JsonUsage { site: Some(site), stack: Some(frames.collect()), ..usage(of) }
 }
 
 fn size_of_class(of: &Usage) -> JsonUsage {
@@ -155,6 +174,7 @@ fn block(report: &Report, live: &Live) -> JsonLive {
         block_bytes: live.block_bytes,
         owner: live.owner,
         location: live.location(&report.stacks),
+        weight: live.weight,
         age_ns: (live.since_ns > 0).then(|| report.time_ns.saturating_sub(live.since_ns)),
     }
 }

@@ -174,7 +174,7 @@ impl Shard {
             let Entry { address, bytes, block_bytes, since_ns, row } = *entry;
             let Usage { owner, stack, .. } = self.rows[row as usize];
             let stack = stacks[stack.0 as usize];
-            Live { memory, address, bytes, block_bytes, owner, stack, since_ns }
+            Live { memory, address, bytes, block_bytes, owner, stack, since_ns, weight: 1.0 }
         })
     }
 }

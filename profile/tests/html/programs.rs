@@ -2,7 +2,7 @@
 
 use genesis_mem_profile::{
     Area, AreaState, Event, EventKind, Frame, Level, Live, Mark, Memory, Pool, Recording, Report,
-    Segment, StackId, Usage, size_class_of,
+    Segment, StackId, Usage, Weight, size_class_of,
 };
 
 const MIB: u64 = 1 << 20;
@@ -43,7 +43,9 @@ impl Program {
         self.recording.end_ns += 1 + self.chance(STEP_NS);
         let Live { memory, address, bytes, block_bytes, owner, stack, .. } = of;
         let time_ns = self.recording.end_ns;
-        let event = Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory };
+        let weight = Weight::ONE;
+        let event =
+            Event { time_ns, address, bytes, block_bytes, owner, stack, kind, memory, weight };
         self.recording.events.push(event);
     }
 
@@ -69,7 +71,7 @@ impl Program {
                 address
             }
         };
-        let live = Live { address, bytes, block_bytes, owner: 7, stack, since_ns: 0, memory };
+        let live = Live { address, bytes, block_bytes, stack, ..block(memory) };
         self.tell(EventKind::Alloc { hit: found.is_some() }, live);
         let live = Live { since_ns: self.recording.end_ns, ..live };
         self.live.push(live);
@@ -166,6 +168,7 @@ fn block(memory: Memory) -> Live {
         owner: 7,
         stack: StackId::UNKNOWN,
         since_ns: 0,
+        weight: 1.0,
     }
 }
 

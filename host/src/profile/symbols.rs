@@ -1,0 +1,138 @@
+//! From addresses to names, lines and call sites.
+#![forbid(unsafe_code)]
+
+use std::{collections::HashMap, env, path::PathBuf};
+
+use genesis_mem_profile::{Call, Frame, Module, StackId, Stacks};
+
+use super::{
+    image::{Image, NoImage},
+    maps::{Mapping, Maps},
+    names::allocates_for_others,
+};
+
+/// What was found at addresses, to go on with.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    places: HashMap<u64, Place>,
+    changed: Vec<PathBuf>,
+}
+
+/// Looks up addresses of one recorded process. Files are opened when an address lies in them.
+pub(super) struct Symbols<'r> {
+    maps: &'r Maps,
+    /// The time of day when the process was recorded, nanoseconds.
+    recorded_ns: u64,
+    images: HashMap<PathBuf, Option<Image>>,
+    pub(super) known: Known,
+    /// The folder that paths of sources are shown below.
+    folder: String,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    module: Option<u32>,
+    frames: Vec<Frame>,
+}
+
+impl<'r> Symbols<'r> {
+    pub(super) fn new(maps: &'r Maps, recorded_ns: u64, known: Known) -> Self {
+        let folder = env::current_dir().map_or_else(
+            |_| String::new(),
+            |folder| {
+                let folder = folder.to_string_lossy().into_owned();
+                if folder.ends_with('/') { folder } else { folder + "/" }
+            },
+        );
+        Self { maps, recorded_ns, images: HashMap::new(), known, folder }
+    }
+
+    /// Files that were changed since the process mapped them.
+    pub(super) fn changed(&self) -> &[PathBuf] {
+        &self.known.changed
+    }
+
+    /// Adds the stack of these return addresses.
+    pub(super) fn intern(&mut self, stacks: &mut Stacks, addresses: &[u64]) -> StackId {
+        let (mut frames, mut calls) = (Vec::new(), Vec::new());
+        for &address in addresses {
+            // A call may be the last instruction of its function: look where the call is.
+            let address = address.saturating_sub(1);
+            let place = self.place(address);
+            let module = place.module.map(|module| &self.maps.all()[module as usize].path);
+            let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
+            for frame in &place.frames {
+                frames.push((frame.clone(), allocates_for_others(frame, &module)));
+            }
+            let count = place.frames.len() as u32;
+            calls.push(Call { address, module: place.module, frames: count });
+        }
+        stacks.intern_calls(frames, &calls)
+    }
+
+    fn place(&mut self, address: u64) -> Place {
+        if let Some(place) = self.known.places.get(&address) {
+            return place.clone();
+        }
+        let place = self.look_up(address);
+        self.known.places.insert(address, place.clone());
+        place
+    }
+
+    fn look_up(&mut self, address: u64) -> Place {
+        let Some(number) = self.maps.find(address) else {
+            let frame = Frame { file: format!("{address:#x}"), ..Frame::default() };
+            return Place { module: None, frames: vec![frame] };
+        };
+        let mapping = &self.maps.all()[number];
+        let offset = address - mapping.address + mapping.offset;
+        let module = mapping.path.to_string_lossy().into_owned();
+        let folder = self.folder.clone();
+        let image = self.image(mapping);
+        let own = image.and_then(|image| image.address_of(offset).map(|own| (image, own)));
+        let mut frames = own.map_or_else(Vec::new, |(image, own)| {
+            image.frames(own, &module, |file| file.strip_prefix(&folder).unwrap_or(file).to_owned())
+        });
+        if frames.is_empty() {
+            let name = module.rsplit('/').next().unwrap_or(&module);
+            let own = own.map_or(offset, |(_, own)| own);
+            frames.push(Frame { file: format!("{name}+{own:#x}"), ..Frame::default() });
+        }
+        Place { module: Some(number as u32), frames }
+    }
+
+    fn image(&mut self, mapping: &Mapping) -> Option<&Image> {
+        let path = &mapping.path;
+        if !self.images.contains_key(path) {
+            let image = match mapping.is_deleted {
+                true => Err(NoImage::Changed),
+                false => Image::open(path, self.recorded_ns),
+            };
+            let image = match image {
+                Ok(image) => Some(image),
+                Err(NoImage::Unreadable) => None,
+                Err(NoImage::Changed) => {
+                    self.known.changed.push(path.clone());
+                    None
+                }
+            };
+            self.images.insert(path.clone(), image);
+        }
+        self.images.get(path)?.as_ref()
+    }
+
+    /// All mappings, with what the files say of themselves.
+    pub(super) fn modules(&self) -> Vec<Module> {
+        let module = |mapping: &Mapping| Module {
+            path: mapping.path.to_string_lossy().into_owned(),
+            build_id: match self.images.get(&mapping.path) {
+                Some(Some(image)) => image.build_id.clone(),
+                _ => String::new(),
+            },
+            address: mapping.address,
+            end: mapping.end,
+            offset: mapping.offset,
+        };
+        self.maps.all().iter().map(module).collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! Call stacks of the running thread, for the profiler.
+//!
+//! A frame is left by the rule that its module's `.eh_frame` has for the instruction, since code is
+//! mostly compiled without frame pointers, and a walk along those of a mixed stack skips callers
+//! without a trace. Where there is no table (code that was compiled at run time, systems whose C
+//! library cannot find a module without a lock) the frame pointer is followed, as long as what it
+//! leads to follows a call.
+//!
+//! Nothing here allocates, locks, or reads what is not mapped, so it works in signal handlers and on
+//! any stack. Rules are worked out once per instruction, and kept.
+
+mod cache;
+mod machine;
+mod module;
+mod rule;
+mod walk;
+mod window;
+
+use self::walk::Walk;
+
+/// Bytes of memory that the table of rules takes once all of it is in use.
+pub const TABLE_BYTES: usize = size_of_val(&cache::RULES);
+
+/// How many frames are passed over in search of the first one that is wanted.
+const MAX_SKIPPED: usize = 64;
+
+/// The stack pointer where this is called, for [`capture`].
+#[inline(always)]
+pub fn here() -> usize {
+    machine::registers().sp
+}
+
+/// Fills `frames` with the calling thread's return addresses, innermost first, and returns how many.
+///
+/// The first is that of the function whose stack pointer [`here`] gave as `above`: calls that it has
+/// made itself are left out, however deep. With zero, the first is in the caller of this function.
+///
+/// An address is that of the instruction after a call; where a signal interrupted a function, one
+/// byte past the start of the instruction. So one less is always in the instruction.
+#[inline(never)]
+pub fn capture(frames: &mut [usize], above: usize) -> usize {
+    let mut walk = Walk::from(machine::registers());
+    let mut skipped = 0;
+    let mut count = 0;
+    while count < frames.len()
+        && let Some(place) = walk.step()
+    {
+        if count > 0 || place >= above {
+            frames[count] = walk.reported();
+            count += 1;
+        } else {
+            skipped += 1;
+            if skipped == MAX_SKIPPED {
+                break;
+            }
+        }
+    }
+    count
+}
