@@ -55,11 +55,13 @@ struct Head<'h> {
     /// From the begin to the baseline, if there is one; negative where that is earlier.
     baseline_ns: Option<i64>,
     lost_events: u64,
-    kinds: [&'static str; 9],
+    kinds: [&'static str; 10],
     /// Function, file and line of each.
     frames: Vec<(&'h str, &'h str, u32)>,
     /// The frames of each, the innermost first.
     stacks: Vec<&'h [u32]>,
+    /// Which of its frames is the call site of each.
+    sites: Vec<usize>,
     /// Time since the begin, and words.
     marks: Vec<(u64, &'h str)>,
     memories: Vec<HeadMemory>,
@@ -150,6 +152,7 @@ fn write_data(
         kinds: KINDS,
         frames: frames.map(|frame| (&*frame.function, &*frame.file, frame.line)).collect(),
         stacks: stacks.stacks().collect(),
+        sites: stacks.site_frames().collect(),
         marks: marks.map(|mark| (since_begin(mark.time_ns), &*mark.label)).collect(),
         memories: memories
             .iter()
@@ -190,6 +193,7 @@ fn head_of(
     options: &Options,
 ) -> HeadMemory {
     let pool = pool_of(memory, report);
+    let columns = lives.columns().into_iter();
     let recorded = recording.end.iter().find(|(of, _)| *of == memory);
     let end = recorded.map(|(_, level)| *level).or(pool.map(level_of)).unwrap_or_default();
     HeadMemory {
@@ -203,10 +207,7 @@ fn head_of(
         reserved_bytes: end.reserved_bytes,
         limit_bytes: options.limits.iter().find(|(of, _)| *of == memory).map(|(_, bytes)| *bytes),
         report: pool.map(|pool| report_of(pool, report)),
-        columns: lives
-            .columns()
-            .map(|(name, column)| (name, column.bytes.len(), column.count))
-            .to_vec(),
+        columns: columns.map(|(name, column)| (name, column.bytes.len(), column.count)).collect(),
     }
 }
 

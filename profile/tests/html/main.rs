@@ -262,6 +262,30 @@ fn several_memories_one_without_a_map_and_lost_events() {
 }
 
 #[test]
+fn samples_count_for_as_many_blocks_as_they_stand_for() {
+    let Some(mut browser) = Browser::start(1280, 900) else { return };
+    let Program { recording, report, .. } = programs::sampled(30_000);
+    let path = page(browser.folder(), "sampled", &report, &recording, &Options::default());
+    browser.open(&path, "t=end");
+    // Levels were noted, whatever the samples say.
+    assert_eq!(browser.number("#figure-live data"), recording.end_of(Memory::Host).live_bytes);
+    let timeline = recording.timeline(Memory::Host);
+    assert_eq!(browser.number("#figure-peak-live data"), timeline.peak().live_bytes);
+    browser.value("document.querySelectorAll('.quiet').forEach(each => each.click())");
+    let estimate: u64 = report.live.iter().map(|live| 4 * live.bytes).sum();
+    assert_eq!(browser.sum("#sites tr > :nth-child(2) data"), estimate);
+    assert_eq!(browser.sum("#sites tr > :nth-child(4) data"), 4 * report.live.len() as u64);
+    let point = timeline.points[timeline.points.len() / 2];
+    let seconds = (point.time_ns - recording.begin_ns) as f64 / 1e9;
+    browser.open(&path, &format!("t={seconds:.9}"));
+    assert_eq!(browser.number("#moment-live data"), point.level.live_bytes);
+    let note = browser.value("document.getElementById('sites-note').textContent");
+    assert!(note.as_str().unwrap().contains("sums are estimates"), "{note}");
+    browser.picture("sampled");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn without_events_the_report_is_shown_and_nothing_is_no_failure() {
     let Some(mut browser) = Browser::start(1280, 900) else { return };
     let program = programs::training(2000);

@@ -2,7 +2,7 @@
 
 use genesis_mem_profile::{
     Area, AreaState, Event, EventKind, Frame, Level, Live, Mark, Memory, Pool, Recording, Report,
-    Segment, StackId, Usage, Weight, size_class_of,
+    Sampling, Segment, StackId, Usage, Weight, size_class_of,
 };
 
 const MIB: u64 = 1 << 20;
@@ -216,7 +216,9 @@ fn stacks_of_training(recording: &mut Recording) -> [StackId; 7] {
     let mut stack = |frames: &[(&str, &str, u32)]| {
         let outer = [("train::step", "src/train.rs", 61), ("main", "src/main.rs", 12)];
         let frames = frames.iter().chain(&outer);
-        recording.stacks.intern(frames.map(|&(name, file, line)| frame(name, file, line)))
+        let in_library = |name: &str| name.starts_with("alloc::");
+        let frames = frames.map(|&(name, file, line)| (frame(name, file, line), in_library(name)));
+        recording.stacks.intern_calls(frames, &[])
     };
     let vec = (
         "alloc::raw_vec::RawVec<T>::try_allocate_in",
@@ -265,5 +267,21 @@ pub(crate) fn host(events: usize) -> Program {
     let mut program = program.finish(Memory::Host);
     program.recording.segments.clear();
     program.recording.events.retain(|event| event.kind != EventKind::Grow);
+    program
+}
+
+/// One block of four of such a program, and its levels, noted every hundred events.
+pub(crate) fn sampled(events: usize) -> Program {
+    let mut program = host(events);
+    let timeline = program.recording.timeline(Memory::Host);
+    let noted = timeline.points.iter().step_by(100);
+    program.recording.levels = noted.map(|&point| (Memory::Host, point)).collect();
+    let is_chosen = |address: u64| address / 512 % 4 == 0;
+    program.recording.events.retain(|event| is_chosen(event.address));
+    program.recording.events.iter_mut().for_each(|event| event.weight = Weight::new(4.0));
+    program.report.live.retain(|live| is_chosen(live.address));
+    program.report.live.iter_mut().for_each(|live| live.weight = 4.0);
+    let samples = program.recording.events.len() as u64;
+    program.recording.sampling = Some(Sampling { interval_bytes: 2048, samples });
     program
 }

@@ -57,7 +57,8 @@ const ALLOC = 0,
   GROW = 3,
   PURGE = 4,
   MOVE = 5,
-  OUT_OF_MEMORY = 8;
+  OUT_OF_MEMORY = 8,
+  LEVELS = 9;
 const NEVER = 0x7fffffff;
 
 /**
@@ -106,9 +107,9 @@ class Memory {
   }
 
   /** Frames and stacks; sizes instead where no place in the code is known. */
-  readPlaces({ frames, stacks }) {
+  readPlaces({ frames, stacks, sites }) {
     this.isBySize = this.blockCount > 0 && this.stack.every((stack) => stack === 0);
-    Object.assign(this, { frames, stacks });
+    Object.assign(this, { frames, stacks, siteFrames: sites });
     if (!this.isBySize) return;
     const size = (power) => shortBytes(2 ** power);
     this.frames = Array.from({ length: 60 }, (_, power) => [
@@ -117,6 +118,7 @@ class Memory {
       0,
     ]);
     this.stacks = [[], ...this.frames.map((_, power) => [power])];
+    this.siteFrames = this.stacks.map(() => 0);
     this.stack = Uint32Array.from(
       this.bytes,
       (bytes) => 1 + Math.ceil(Math.log2(Math.max(bytes, 1))),
@@ -131,7 +133,7 @@ class Memory {
     const stack = unpack(packed.other_stack);
     this.others = [];
     for (let event = 0; event < this.eventCount; event++) {
-      if (this.kind[event] <= FREE) continue;
+      if (this.kind[event] <= FREE || this.kind[event] === LEVELS) continue;
       const i = this.others.length;
       const at = address[i] > 0 ? (address[i] - 1) * this.address_unit : null;
       this.others.push({
@@ -174,11 +176,30 @@ class Memory {
     }
   }
 
-  /** Levels at each moment, counted so that they end as the allocator says. */
+  /** Levels at each moment. */
   addUp() {
-    const count = this.eventCount;
-    const levels = () => new Float64Array(count + 1);
-    const [live, allocated, reserved] = [levels(), levels(), levels()];
+    const levels = () => new Float64Array(this.eventCount + 1);
+    [this.live, this.allocated, this.reserved] = [levels(), levels(), levels()];
+    this.unknownBytes = 0;
+    if (this.packed.level_live.count > 0) this.takeNoted();
+    else this.countEvents();
+  }
+
+  /** Levels as they were noted, where the events are only a sample. */
+  takeNoted() {
+    for (const name of ["live", "allocated", "reserved"]) {
+      const noted = unpack(this.packed[`level_${name}`]);
+      this[name][0] = noted[0];
+      for (let event = 0, next = 0; event < this.eventCount; event++) {
+        const isNoted = this.kind[event] === LEVELS;
+        this[name][event + 1] = isNoted ? noted[next++] : this[name][event];
+      }
+    }
+  }
+
+  /** Levels by the events, so that they end as the allocator says. */
+  countEvents() {
+    const { eventCount: count, live, allocated, reserved } = this;
     for (let event = 0, other = 0; event < count; event++) {
       const block = this.blockOf[event];
       live[event + 1] = live[event];
@@ -201,7 +222,6 @@ class Memory {
     raise(live, this.live_bytes);
     raise(allocated, this.allocated_bytes);
     raise(reserved, this.reserved_bytes);
-    Object.assign(this, { live, allocated, reserved });
     let known = 0;
     for (let block = this.allocCount; block < this.blockCount; block++) known += this.held(block);
     this.unknownBytes = Math.max(0, live[0] - known);

@@ -30,7 +30,7 @@ class Tree {
     if (child === undefined) {
       child = this.nodes.length;
       const [name, file, line] = this.frames[frame] ?? ["(unknown)", "", 0];
-      const place = file && `${file}:${line}`;
+      const place = placeOf(file, line);
       this.nodes.push(this.node(name || place, name ? place : "", parent));
       this.nodes[parent].children.push(child);
       this.children.set(key, child);

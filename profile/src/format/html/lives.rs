@@ -8,10 +8,12 @@
 use rustc_hash::FxHashMap;
 
 use super::column::Column;
-use crate::{AreaState, Event, EventKind, Live, Memory, Recording, Report, StackId, Stacks};
+use crate::{
+    AreaState, Event, EventKind, Level, Live, Memory, Point, Recording, Report, StackId, Stacks,
+};
 
 /// What a number in the column `kind` stands for; the page knows them by these names.
-pub(super) const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 10] = [
     "alloc",
     "alloc at hand",
     "free",
@@ -21,8 +23,10 @@ pub(super) const KINDS: [&str; 9] = [
     "collect",
     "compact",
     "out of memory",
+    "levels noted",
 ];
 const FREE: u64 = 2;
+const LEVELS: u64 = 9;
 
 const fn number_of(kind: EventKind) -> u64 {
     match kind {
@@ -44,8 +48,7 @@ struct Numbers(FxHashMap<StackId, u32>);
 
 impl Numbers {
     fn of(&mut self, id: StackId, from: &Stacks, to: &mut Stacks) -> u32 {
-        let intern = || to.intern(from.of(id).cloned()).0;
-        *self.0.entry(id).or_insert_with(intern)
+        *self.0.entry(id).or_insert_with(|| to.adopt(from, id).0)
     }
 }
 
@@ -59,6 +62,8 @@ struct Block {
     stack: u32,
     /// Since when; zero where nobody knows.
     since_ns: u64,
+    /// How many it stands for.
+    weight: f32,
 }
 
 /// The columns of one kind of memory.
@@ -75,12 +80,19 @@ pub(super) struct Lives {
     rounding_bytes: Column,
     stack: Column,
     owner: Column,
+    /// How many blocks each stands for, in thousandths.
+    weight: Column,
+    is_weighted: bool,
     /// Of each block older than the recording: its age at the begin and one, or zero.
     age_ns: Column,
     /// Of each event that concerns no block.
     other_address: Column,
     other_bytes: Column,
     other_stack: Column,
+    /// What was noted beside the events, where these are not all.
+    level_live: Column,
+    level_allocated: Column,
+    level_reserved: Column,
     /// Of each segment at the end, and of each block there that waits for other streams.
     segment_address: Column,
     segment_bytes: Column,
@@ -111,7 +123,11 @@ impl Lives {
         let mut older = Vec::new();
         let begin_ns = super::begin_ns(recording);
         let mut before_ns = begin_ns;
+        let mut noted = noted(memory, recording).into_iter().peekable();
         for event in recording.events.iter().filter(|event| event.memory == memory) {
+            while let Some(point) = noted.next_if(|point| point.time_ns < event.time_ns) {
+                lives.levels(point, &mut before_ns);
+            }
             let block = block_of(event, number(event.stack));
             match event.kind {
                 EventKind::Alloc { .. } => {
@@ -133,6 +149,7 @@ impl Lives {
             }
             lives.event(number_of(event.kind), event.time_ns, &mut before_ns);
         }
+        noted.for_each(|point| lives.levels(point, &mut before_ns));
         older.extend(survivors(memory, recording, report, stacks, &live));
         for block in older {
             let age_ns = begin_ns.saturating_sub(block.since_ns) + 1;
@@ -144,8 +161,8 @@ impl Lives {
     }
 
     /// All columns, by the names that the page knows them by.
-    pub(super) const fn columns(&self) -> [(&'static str, &Column); 16] {
-        [
+    pub(super) fn columns(&self) -> Vec<(&'static str, &Column)> {
+        let columns = [
             ("kind", &self.kind),
             ("after_ns", &self.after_ns),
             ("ago", &self.ago),
@@ -162,7 +179,13 @@ impl Lives {
             ("segment_bytes", &self.segment_bytes),
             ("pending_address", &self.pending_address),
             ("pending_bytes", &self.pending_bytes),
-        ]
+            ("level_live", &self.level_live),
+            ("level_allocated", &self.level_allocated),
+            ("level_reserved", &self.level_reserved),
+            ("weight", &self.weight),
+        ];
+        // Most recordings are of all blocks.
+        columns.into_iter().filter(|(name, _)| *name != "weight" || self.is_weighted).collect()
     }
 
     /// Finds the lowest address, and the largest unit that divides all distances from it.
@@ -196,6 +219,16 @@ impl Lives {
             self.owners.push(block.owner);
         }
         self.owner.push(owner);
+        self.weight.push((f64::from(block.weight) * 1000.0).round() as u64);
+        self.is_weighted |= block.weight != 1.0;
+    }
+
+    fn levels(&mut self, point: Point, before_ns: &mut u64) {
+        let Level { live_bytes, allocated_bytes, reserved_bytes } = point.level;
+        self.event(LEVELS, point.time_ns, before_ns);
+        self.level_live.push(live_bytes);
+        self.level_allocated.push(allocated_bytes);
+        self.level_reserved.push(reserved_bytes);
     }
 
     /// What is nowhere is written as zero, addresses as one more than their units.
@@ -234,7 +267,19 @@ fn addresses<'r>(
 
 const fn block_of(event: &Event, stack: u32) -> Block {
     let &Event { address, bytes, block_bytes, owner, .. } = event;
-    Block { address, bytes, block_bytes, owner, stack, since_ns: 0 }
+    let weight = event.weight.blocks();
+    Block { address, bytes, block_bytes, owner, stack, since_ns: 0, weight }
+}
+
+/// The levels noted in a sample, from its begin to its end; none where all events are known.
+fn noted(memory: Memory, recording: &Recording) -> Vec<Point> {
+    let is_noted = recording.levels.iter().any(|(of, _)| *of == memory);
+    if recording.sampling.is_none() || !is_noted {
+        return Vec::new();
+    }
+    let points = recording.timeline(memory).points.into_iter();
+    let begin_ns = super::begin_ns(recording);
+    points.map(|point| Point { time_ns: point.time_ns.max(begin_ns), ..point }).collect()
 }
 
 /// Blocks that live at the end and are in no event: the report knows them, or at least the map.
@@ -251,9 +296,9 @@ fn survivors(
         live.memory == memory && live.since_ns <= recording.end_ns
     });
     let reported = reported.map(|live| {
-        let &Live { address, bytes, block_bytes, owner, since_ns, .. } = live;
+        let &Live { address, bytes, block_bytes, owner, since_ns, weight, .. } = live;
         let stack = numbers.of(live.stack, &report.stacks, stacks);
-        Block { address, bytes, block_bytes, owner, stack, since_ns }
+        Block { address, bytes, block_bytes, owner, stack, since_ns, weight }
     });
     let mut found: FxHashMap<u64, Block> = reported.map(|block| (block.address, block)).collect();
     let mut numbers = Numbers::default();
@@ -266,6 +311,7 @@ fn survivors(
                 owner: segment.owner,
                 stack: numbers.of(area.stack, &recording.stacks, stacks),
                 since_ns: 0,
+                weight: 1.0,
             });
         }
     }

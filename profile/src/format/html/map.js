@@ -73,7 +73,8 @@ class Layout {
 
   /** The ranges in use, from those at the end back; `null` where nobody looked. */
   mappedAt(moment) {
-    const { segments, others } = this.memory;
+    const { segments, others, isSampled } = this.memory;
+    if (isSampled) return null;
     if (!segments.length && !others.some(({ address }) => address !== null)) return null;
     let ranges = segments;
     for (let i = others.length - 1; i >= 0 && others[i].event >= moment; i--) {

@@ -60,25 +60,13 @@ class Extremes {
   }
 }
 
-const LIBRARY_NAME =
-  /^<?(alloc|core|std|hashbrown)::|^(__rust|__rdl|_?_?(m|c|re)alloc|operator new)/;
-const LIBRARY_FILE = /^\/rustc\/|\/library\/(alloc|core|std)\//;
-
-/** Whether a frame is one of the standard library, and stands for nobody. */
-function isLibrary([name, file]) {
-  return LIBRARY_NAME.test(name) || LIBRARY_FILE.test(file);
-}
-
 /** The call sites of one memory: stacks by the line that they stand for. */
 class Sites {
   constructor(memory) {
     this.memory = memory;
     const { frames: all, stacks } = memory;
     this.ofStack = new Int32Array(stacks.length);
-    // Where in a stack the program's own code begins.
-    const isOwn = all.map((frame) => !isLibrary(frame));
-    const firstOwn = (stack) => stack.findIndex((frame) => isOwn[frame]);
-    this.frameOfStack = stacks.map((stack) => Math.max(firstOwn(stack), 0));
+    this.frameOfStack = memory.siteFrames;
     this.all = [];
     const numbers = new Map();
     for (const [stack, frames] of stacks.entries()) {
@@ -86,9 +74,8 @@ class Sites {
       if (!numbers.has(frame)) {
         numbers.set(frame, this.all.length);
         const [name, file, line] = all[frame] ?? ["", "", 0];
-        const place = file ? `${file}:${line}` : "";
-        const text = frame < 0 ? "(unknown)" : place || name;
-        this.all.push({ number: this.all.length, name, file, line, place, text, stacks: [] });
+        const text = frame < 0 ? "(unknown)" : placeOf(file, line) || name;
+        this.all.push({ number: this.all.length, name, file, line, text, stacks: [] });
       }
       this.ofStack[stack] = numbers.get(frame);
       this.all[numbers.get(frame)].stacks.push(stack);

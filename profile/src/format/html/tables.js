@@ -3,14 +3,15 @@
 /** A call site, with its colour; pressing it lets all others fade. */
 function siteElement(page, site, stack = null) {
   const folder = site.file.slice(0, site.file.lastIndexOf("/") + 1);
-  const place = site.file
-    ? [
-        element("span", { class: "folder" }, folder),
-        `${site.file.slice(folder.length)}:${site.line}`,
-      ]
-    : [site.text];
-  const name =
-    site.name && site.file ? [element("span", { class: "function" }, site.name), " "] : [];
+  const place =
+    site.line > 0
+      ? [
+          element("span", { class: "folder" }, folder),
+          `${site.file.slice(folder.length)}:${site.line}`,
+        ]
+      : [site.text];
+  const isNamed = site.name && site.name !== site.text;
+  const name = isNamed ? [element("span", { class: "function" }, site.name), " "] : [];
   const press = () => page.choose(site.number);
   const button = element(
     "button",
@@ -34,9 +35,8 @@ function stackText(page, stack) {
   const { frames: all, stacks } = page.memory;
   const frames = (stacks[stack] ?? []).map((frame) => all[frame]);
   return (
-    frames
-      .map(([name, file, line]) => `${name || "at"} ${file ? `${file}:${line}` : ""}`)
-      .join("\n") || "not known"
+    frames.map(([name, file, line]) => `${name || "at"} ${placeOf(file, line)}`).join("\n") ||
+    "not known"
   );
 }
 

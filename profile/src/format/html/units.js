@@ -54,6 +54,11 @@ function formatMoment(ns, step) {
   return `${(ns / unit).toFixed(digits)} ${name}`;
 }
 
+/** A line of the code, or the program or library where the line is not known. */
+function placeOf(file, line) {
+  return line > 0 ? `${file}:${line}` : file.slice(file.lastIndexOf("/") + 1);
+}
+
 /** The steps of an axis from zero to `most` bytes: a power of two apart, about `count`. */
 function byteTicks(most, count) {
   const step = 2 ** Math.max(0, Math.round(Math.log2(Math.max(most, 1) / count)));
