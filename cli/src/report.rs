@@ -15,7 +15,7 @@ use genesis_mem_host::{
     core::stats::Bytes,
     profile::model::{
         self, Diff, Memory,
-        format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+        format::{chrome, flame, flame::Weight, html, json, plot, pprof, torch},
     },
 };
 
@@ -96,6 +96,8 @@ impl Moment {
 enum Format {
     /// Tables for people
     Summary,
+    /// One page for browsers that shows everything, at any time
+    Html,
     /// For pprof, Pyroscope, Parca and speedscope
     Pprof,
     /// A flame graph as SVG
@@ -206,6 +208,10 @@ impl Report {
                 writeln!(out, "{} ({})\n", opened.program(), mode(recorded))?;
                 write!(out, "{}", report().summary())?;
                 self.hint(opened, out)
+            }
+            Format::Html => {
+                let options = html::Options { title: opened.program(), ..Default::default() };
+                html::write(&recorded.report(names), &recording(), &options, out)
             }
             Format::Pprof => pprof::write(&report(), out),
             Format::Flame => flame::write_svg(&report(), self.weight(), out),
