@@ -10,20 +10,9 @@ use rustc_hash::FxHashMap;
 use super::column::Column;
 use crate::{AreaState, Event, EventKind, Live, Memory, Recording, Report, StackId, Stacks};
 
-/// What a number in the column `kind` stands for; the page knows them by these names.
-pub(super) const KINDS: [&str; 9] = [
-    "alloc",
-    "alloc at hand",
-    "free",
-    "grow",
-    "purge",
-    "move",
-    "collect",
-    "compact",
-    "out of memory",
-];
 const FREE: u64 = 2;
 
+/// What stands for it in the column `kind`; `data.js` names the same numbers.
 const fn number_of(kind: EventKind) -> u64 {
     match kind {
         EventKind::Alloc { hit: false } => 0,

@@ -5,7 +5,7 @@ function siteElement(page, site, stack = null) {
   const folder = site.file.slice(0, site.file.lastIndexOf("/") + 1);
   const place = site.file
     ? [
-        element("span", { class: "folder" }, folder),
+        element("span", { class: "folder" }, shortFolder(folder)),
         `${site.file.slice(folder.length)}:${site.line}`,
       ]
     : [site.text];
@@ -27,6 +27,12 @@ function siteElement(page, site, stack = null) {
     element("span", { class: "place" }, ...place),
   );
   return button;
+}
+
+/** The last two folders of a path that is long. */
+function shortFolder(folder) {
+  const parts = folder.split("/");
+  return parts.length > 4 ? `…/${parts.slice(-3).join("/")}` : folder;
 }
 
 /** The frames of a stack, the innermost first. */
