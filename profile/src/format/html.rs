@@ -12,7 +12,7 @@ use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use flate2::{Compression, write::DeflateEncoder};
 use serde::Serialize;
 
-use self::lives::{KINDS, Lives};
+use self::lives::Lives;
 use crate::{Baseline, Level, Memory, Pool, Recording, Report, Stacks};
 
 const PAGE: &str = include_str!("html/page.html");
@@ -55,7 +55,6 @@ struct Head<'h> {
     /// From the begin to the baseline, if there is one; negative where that is earlier.
     baseline_ns: Option<i64>,
     lost_events: u64,
-    kinds: [&'static str; 10],
     /// Function, file and line of each.
     frames: Vec<(&'h str, &'h str, u32)>,
     /// The frames of each, the innermost first.
@@ -149,7 +148,6 @@ fn write_data(
         duration_ns: since_begin(recording.end_ns),
         baseline_ns: (baseline_ns > 0).then(|| baseline_ns.wrapping_sub(begin_ns) as i64),
         lost_events: recording.lost_events,
-        kinds: KINDS,
         frames: frames.map(|frame| (&*frame.function, &*frame.file, frame.line)).collect(),
         stacks: stacks.stacks().collect(),
         sites: stacks.site_frames().collect(),

@@ -51,14 +51,8 @@ function countUpTo(ascending, value, length = ascending.length) {
   return low;
 }
 
-const ALLOC = 0,
-  ALLOC_AT_HAND = 1,
-  FREE = 2,
-  GROW = 3,
-  PURGE = 4,
-  MOVE = 5,
-  OUT_OF_MEMORY = 8,
-  LEVELS = 9;
+// Numbers of the column `kind`, as `lives.rs` writes them; those below are allocations.
+const [FREE, GROW, PURGE, MOVE, OUT_OF_MEMORY, LEVELS] = [2, 3, 4, 5, 8, 9];
 const NEVER = 0x7fffffff;
 
 /**

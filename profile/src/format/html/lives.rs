@@ -12,22 +12,10 @@ use crate::{
     AreaState, Event, EventKind, Level, Live, Memory, Point, Recording, Report, StackId, Stacks,
 };
 
-/// What a number in the column `kind` stands for; the page knows them by these names.
-pub(super) const KINDS: [&str; 10] = [
-    "alloc",
-    "alloc at hand",
-    "free",
-    "grow",
-    "purge",
-    "move",
-    "collect",
-    "compact",
-    "out of memory",
-    "levels noted",
-];
 const FREE: u64 = 2;
 const LEVELS: u64 = 9;
 
+/// What stands for it in the column `kind`; `data.js` names the same numbers.
 const fn number_of(kind: EventKind) -> u64 {
     match kind {
         EventKind::Alloc { hit: false } => 0,

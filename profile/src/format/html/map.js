@@ -74,8 +74,7 @@ class Layout {
   /** The ranges in use, from those at the end back; `null` where nobody looked. */
   mappedAt(moment) {
     const { segments, others, isSampled } = this.memory;
-    if (isSampled) return null;
-    if (!segments.length && !others.some(({ address }) => address !== null)) return null;
+    if (isSampled || !segments.length) return null;
     let ranges = segments;
     for (let i = others.length - 1; i >= 0 && others[i].event >= moment; i--) {
       const { kind, address, bytes } = others[i];
@@ -246,11 +245,10 @@ class MapView {
       layout.pending.length && `${waiting} waiting for other streams`,
     ].filter(Boolean);
     if (rows === 0) facts.splice(0, facts.length, "No block is known at this moment");
-    const note = !layout.isMapped
-      ? rows > 0 && "Only the blocks themselves are known here; what lies between them is not."
-      : elsewhere > layout.bytes / 1000 &&
-        `${formatBytes(elsewhere)} of free memory is not drawn: it was moved since, and where it ` +
-          "lay then is not known.";
+    const note = layout.isMapped
+      ? elsewhere > layout.bytes / 1000 &&
+        `${formatBytes(elsewhere)} of free memory is not drawn: where it lay is not known.`
+      : rows > 0 && "Only the blocks themselves are known here; what lies between them is not.";
     const key = (name, text) =>
       element("li", {}, element("i", { class: `swatch ${name}`, "aria-hidden": "true" }), text);
     fill(

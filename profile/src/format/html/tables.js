@@ -6,7 +6,7 @@ function siteElement(page, site, stack = null) {
   const place =
     site.line > 0
       ? [
-          element("span", { class: "folder" }, folder),
+          element("span", { class: "folder" }, shortFolder(folder)),
           `${site.file.slice(folder.length)}:${site.line}`,
         ]
       : [site.text];
@@ -28,6 +28,12 @@ function siteElement(page, site, stack = null) {
     element("span", { class: "place" }, ...place),
   );
   return button;
+}
+
+/** The last two folders of a path that is long. */
+function shortFolder(folder) {
+  const parts = folder.split("/");
+  return parts.length > 4 ? `…/${parts.slice(-3).join("/")}` : folder;
 }
 
 /** The frames of a stack, the innermost first. */
