@@ -276,7 +276,7 @@ pub(crate) fn sampled(events: usize) -> Program {
     let timeline = program.recording.timeline(Memory::Host);
     let noted = timeline.points.iter().step_by(100);
     program.recording.levels = noted.map(|&point| (Memory::Host, point)).collect();
-    let is_chosen = |address: u64| address / 512 % 4 == 0;
+    let is_chosen = |address: u64| (address / 512).is_multiple_of(4);
     program.recording.events.retain(|event| is_chosen(event.address));
     program.recording.events.iter_mut().for_each(|event| event.weight = Weight::new(4.0));
     program.report.live.retain(|live| is_chosen(live.address));
