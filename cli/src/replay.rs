@@ -17,7 +17,7 @@ use genesis_mem_cuda::{
     Options,
     cudarc::CudarcDriver,
     parse_size,
-    profile::{Memory, format},
+    profile::{self, Memory, format},
     replay,
     replay::{ReplayOptions, Report, Trace},
     sim::SimDriver,
@@ -76,6 +76,10 @@ pub struct Replay {
     /// Write what the allocator did to FILE, as a trace for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "tight"])]
     chrome: Option<PathBuf>,
+    /// Write what the allocator did to FILE, as a page for browsers: memory over time, where each
+    /// block lies, who holds it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "tight"])]
+    html: Option<PathBuf>,
     /// Set an option of the allocator by its name, as in --set piece_bytes=24MiB
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, Value)>,
@@ -104,9 +108,9 @@ impl Replay {
     /// A trace cannot be read or is broken, or the device does not answer.
     pub(crate) fn run(&self) -> anyhow::Result<Exit> {
         let options = self.options()?;
-        let recorded = self.snapshot.is_some() || self.chrome.is_some();
+        let recorded = self.snapshot.is_some() || self.chrome.is_some() || self.html.is_some();
         if recorded && self.traces.len() > 1 {
-            bail!("--snapshot and --chrome take one trace");
+            bail!("--snapshot, --chrome and --html take one trace");
         }
         let traces = self.traces.iter().map(|path| read(path));
         if self.table {
@@ -117,7 +121,7 @@ impl Replay {
             let traces = traces?;
             if recorded && let [_, .., last] = &traces[..] {
                 bail!(
-                    "--snapshot and --chrome take one trace; up to {} there are several",
+                    "--snapshot, --chrome and --html take one trace; up to {} there are several",
                     last.name
                 );
             }
@@ -216,6 +220,12 @@ impl Replay {
         if let Some(file) = &self.chrome {
             save(file, |out| format::chrome::write(&recording, out))?;
         }
+        if let Some(file) = &self.html {
+            // Who asks for memory is not in a trace: the events are all that there is to tell.
+            let nobody = profile::Report::now();
+            let page = page_options(&report, options);
+            save(file, |out| format::html::write(&nobody, &recording, &page, out))?;
+        }
         Ok(report)
     }
 
@@ -235,6 +245,17 @@ impl Replay {
             writeln!(out, "Not completed: {failure}\n")?;
         }
         Ok(())
+    }
+}
+
+/// The page's title, and the limit where somebody set one.
+fn page_options(report: &Report, options: ReplayOptions) -> format::html::Options {
+    let limit_bytes = options.allocator.limit_bytes.min(options.device.device_bytes);
+    let is_set = limit_bytes < ReplayOptions::default().device.device_bytes;
+    format::html::Options {
+        title: format!("{}, replayed", report.trace),
+        limits: if is_set { vec![(Memory::Device, limit_bytes)] } else { Vec::new() },
+        ..Default::default()
     }
 }
 

@@ -17,7 +17,7 @@ use genesis_mem_host::{
         Recorded,
         model::{
             self, Diff, Memory,
-            format::{chrome, flame, flame::Weight, json, plot, pprof, torch},
+            format::{chrome, flame, flame::Weight, html, json, plot, pprof, torch},
         },
     },
 };
@@ -102,6 +102,8 @@ impl Moment {
 enum Format {
     /// Tables for people
     Summary,
+    /// One page for browsers that shows everything, at any time
+    Html,
     /// For pprof, Pyroscope, Parca and speedscope
     Pprof,
     /// A flame graph as SVG
@@ -223,6 +225,10 @@ impl Report {
                 let report = report();
                 write!(out, "{}", report.summary())?;
                 self.hint(recorded, report.pools[0].live_bytes, out)
+            }
+            Format::Html => {
+                let options = html::Options { title: opened.program(), ..Default::default() };
+                html::write(&recorded.report(names), &recording(), &options, out)
             }
             Format::Pprof => pprof::write(&report(), out),
             Format::Flame => flame::write_svg(&report(), self.weight(), out),

@@ -226,7 +226,8 @@ fn a_recorded_replay_can_be_replayed_and_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (snapshot, chrome) = (path("snapshot.pickle"), path("trace.json"));
-    let words = [&dlrm()[..], "--snapshot", &snapshot, "--chrome", &chrome];
+    let html = path("page.html");
+    let words = [&dlrm()[..], "--snapshot", &snapshot, "--chrome", &chrome, "--html", &html];
     let (status, reports) = json(&words);
     assert_eq!((status, reports.len()), (0, 1));
     let (status, again) = json(&[&snapshot]);
@@ -238,6 +239,8 @@ fn a_recorded_replay_can_be_replayed_and_looked_at() {
     let events = trace["traceEvents"].as_array().unwrap().iter();
     let most = events.filter_map(|event| event["args"]["live"].as_u64()).max();
     assert_eq!(most, reports[0]["peak_live_bytes"].as_u64());
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<title>09a_dlrm_sparse, replayed</title>"), "{page:.500}");
     let two = replay(&[&dlrm(), &dlrm(), "--snapshot", &snapshot]);
     assert!(!two.status.success() && text(&two.stderr).contains("one trace"));
     let nowhere = replay(&[&dlrm(), "--chrome", "/nowhere/trace.json"]);

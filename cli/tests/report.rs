@@ -116,6 +116,7 @@ fn every_format_is_written_to_a_file() {
     let folder = Folder::new();
     for format in [
         "summary",
+        "html",
         "pprof",
         "flame",
         "folded",
@@ -132,6 +133,8 @@ fn every_format_is_written_to_a_file() {
         folder.text("new.2.genesis-mem", &["--format", format, "-o", out_name]);
         assert!(fs::metadata(&out).unwrap().len() > 50, "{format}");
     }
+    let page = fs::read_to_string(folder.path("html")).unwrap();
+    assert!(page.contains("<title>shop --serve</title>"), "{page:.500}");
     let folded = fs::read_to_string(folder.path("folded")).unwrap();
     assert_eq!(folded.lines().next(), Some("host;report::fill_the_cache 50000"));
     let json: Value = serde_json::from_slice(&fs::read(folder.path("json")).unwrap()).unwrap();

@@ -78,6 +78,7 @@ fn write_files(allocator: &Allocator, folder: &Path) -> Result<(), Box<dyn Error
     format::json::write_report(&report, file("report.json")?)?;
     format::json::write_timeline(&timeline, file("timeline.json")?)?;
     fs::write(folder.join("timeline.svg"), format::plot::svg(&timeline)?)?;
+    allocator.write_page("Who holds it?", file("page.html")?)?;
     Ok(())
 }
 

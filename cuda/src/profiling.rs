@@ -8,6 +8,8 @@
 mod hooks;
 mod map;
 
+#[cfg(feature = "formats")]
+use std::io;
 use std::{
     fmt,
     panic::Location,
@@ -17,6 +19,8 @@ use std::{
     },
 };
 
+#[cfg(feature = "formats")]
+use genesis_mem_profile::format::html;
 use genesis_mem_profile::{
     Baseline, Leaks, Live, Memory, Recorder, Recording, Report, SHARDS, Timeline,
 };
@@ -205,6 +209,21 @@ impl<D: Driver> DeviceAllocator<D> {
     #[cfg(feature = "formats")]
     pub fn plot(&self) -> String {
         genesis_mem_profile::format::plot::in_terminal(&self.get_timeline())
+    }
+
+    /// Writes the present or the last recording and the present report as one page for browsers.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    #[cfg(feature = "formats")]
+    pub fn write_page(&self, title: &str, out: impl io::Write) -> io::Result<()> {
+        let limit_bytes = self.memory_stats().limit_bytes;
+        let options = html::Options {
+            title: title.into(),
+            limits: if limit_bytes > 0 { vec![(Memory::Device, limit_bytes)] } else { Vec::new() },
+            baseline: Baseline::from_ns(self.shared().profile.baseline_ns.load(Ordering::Relaxed)),
+        };
+        html::write(&self.get_report(), &self.recording(), &options, out)
     }
 
     /// From here on what is live now counts as kept on purpose.

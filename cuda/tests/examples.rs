@@ -107,5 +107,5 @@ fn the_profiler_names_the_line_that_holds_the_memory() {
     let largest = leaks.lines().nth(1).expect("at least one");
     assert!(largest.ends_with(&format!("who_holds_it.rs:{}", line.expect("a line"))), "{text}");
     let files = fs::read_dir(folder.0.join("genesis-mem-who-holds-it")).expect("they are written");
-    assert_eq!(files.count(), 7);
+    assert_eq!(files.count(), 8);
 }

@@ -2,6 +2,7 @@
 
 pub mod chrome;
 pub mod flame;
+pub mod html;
 pub mod json;
 pub mod openmetrics;
 mod pickle;

@@ -24,6 +24,7 @@
 //!
 //! | module of `format` | opens in |
 //! |---|---|
+//! | `html` | browsers: one page with everything, no network needed |
 //! | `chrome` | Perfetto, chrome://tracing |
 //! | `torch` | PyTorch's memory_viz, Python's `pickle` |
 //! | `pprof` | pprof, Pyroscope, Parca, Perfetto, speedscope |

@@ -203,6 +203,11 @@ impl Stacks {
         self.stacks.iter().map(|stack| &*stack.frames)
     }
 
+    /// Which of its frames is the call site of each stack, in the same order.
+    pub fn site_frames(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.stacks.iter().map(|stack| stack.site_frame as usize)
+    }
+
     /// The frames of one stack, the innermost first; none of a stack that is unknown here.
     pub fn of(&self, id: StackId) -> impl DoubleEndedIterator<Item = &Frame> + ExactSizeIterator {
         let stack = self.stack(id).map_or(&[][..], |stack| &stack.frames);

@@ -7,10 +7,11 @@ use std::{
     process::Command,
 };
 
-use flate2::read::GzDecoder;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use flate2::read::{DeflateDecoder, GzDecoder};
 use genesis_mem_profile::{
     Area, AreaState, Block, EventKind, Memory, Recorder, Recording, Report, Segment,
-    format::{chrome, flame, json, plot, pprof, torch},
+    format::{chrome, flame, html, json, plot, pprof, torch},
 };
 use prost::Message;
 use serde_json::Value;
@@ -188,11 +189,50 @@ fn pictures_and_json_hold_the_figures() {
 }
 
 #[test]
+fn pages_are_complete_in_themselves_and_hold_each_event_once() {
+    let (recording, report) = program(3000);
+    let mut bytes = Vec::new();
+    let title = "a & b </title>".to_owned();
+    let options =
+        html::Options { title, limits: vec![(Memory::Device, 1 << 30)], ..Default::default() };
+    html::write(&report, &recording, &options, &mut bytes).unwrap();
+    let page = String::from_utf8(bytes).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.contains("<title>a &amp; b &lt;/title></title>"));
+    for elsewhere in ["http:", "https:", "src=", "@import", "url(", "{{"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    let data = page.split("id=\"data\">\n").nth(1).unwrap().split("\n</script>").next().unwrap();
+    let mut plain = Vec::new();
+    DeflateDecoder::new(&*STANDARD.decode(data).unwrap()).read_to_end(&mut plain).unwrap();
+    let (length, rest) = plain.split_first_chunk().unwrap();
+    let (head, columns) = rest.split_at(u32::from_le_bytes(*length) as usize);
+    let head: Value = serde_json::from_slice(head).unwrap();
+    let memory = &head["memories"][0];
+    assert_eq!((&memory["name"], &memory["limit_bytes"]), (&"device".into(), &(1 << 30).into()));
+    assert_eq!(memory["live_bytes"], report.live_bytes());
+    assert_eq!(memory["report"]["total_bytes"], report.total().total_bytes);
+    let column = |name: &str| {
+        let columns = memory["columns"].as_array().unwrap();
+        let column = columns.iter().find(|column| column[0] == name).unwrap();
+        (column[1].as_u64().unwrap(), column[2].as_u64().unwrap())
+    };
+    assert_eq!(column("kind").1, recording.events.len() as u64);
+    assert_eq!((column("bytes").1, column("ago").1, column("age_ns").1), (3000, 2000, 0));
+    assert_eq!(column("other_bytes").1, 4, "growth, a purge, a collection, a failure");
+    let all = memory["columns"].as_array().unwrap().iter();
+    let bytes: u64 = all.map(|column| column[1].as_u64().unwrap()).sum();
+    assert_eq!(bytes, columns.len() as u64);
+    assert_eq!(head["stacks"].as_array().unwrap().len(), 3, "none and two call sites");
+}
+
+#[test]
 fn nothing_is_written_without_complaint_of_nothing() {
     let (recording, report) = (Recording::default(), Report::now());
     let mut bytes = Vec::new();
     torch::write(&recording, Memory::Device, &mut bytes).unwrap();
     chrome::write(&recording, &mut Vec::new()).unwrap();
+    html::write(&report, &recording, &Default::default(), &mut Vec::new()).unwrap();
     pprof::write(&report, &mut Vec::new()).unwrap();
     plot::svg(&recording.timeline(Memory::Device)).unwrap();
     assert!(flame::write_svg(&report, flame::Weight::LiveBytes, &mut Vec::new()).is_err());
