@@ -3,7 +3,7 @@ use std::{hint::black_box, sync::Mutex, thread, time::Duration};
 
 use genesis_mem_host::{
     Genesis, profile,
-    profile::model::{Leaks, Memory},
+    profile::model::{AreaState, Leaks, Memory},
 };
 
 #[global_allocator]
@@ -91,4 +91,34 @@ fn a_sample_estimates_what_is_held() {
     assert!(report.summary().contains("estimated from"), "{}", report.summary());
     profile::enable_profiling(false).unwrap();
     drop(pages);
+}
+
+#[test]
+fn segments_hold_the_blocks_where_they_are() {
+    let _one = ONE.lock();
+    let recording = profile::record().unwrap();
+    let pages = keep_pages(300);
+    let large = vec![1_u8; 3 << 20];
+    let recorded = profile::recording().unwrap();
+    let areas = || recorded.segments.iter().flat_map(|segment| &segment.areas);
+    let at = |bytes: &[u8]| areas().find(|area| area.address == bytes.as_ptr() as u64);
+    let area = at(&large).unwrap();
+    assert_eq!((area.state, area.requested_bytes), (AreaState::Live, 3 << 20));
+    assert!(recorded.stacks.location(area.stack).contains("profile_own.rs"));
+    for segment in &recorded.segments {
+        let mut next = segment.address;
+        for area in &segment.areas {
+            assert_eq!(area.address, next, "no gap");
+            next += area.bytes;
+        }
+    }
+    // Slabs that have only blocks of this recording show each of them.
+    let shown =
+        pages.iter().filter(|page| at(page).is_some_and(|area| area.requested_bytes == 5000));
+    assert!(shown.count() > 100, "{} areas", areas().count());
+    let reserved = recorded.end_of(Memory::Host).reserved_bytes;
+    let mapped: u64 = recorded.segments.iter().map(|segment| segment.bytes()).sum();
+    assert!(mapped <= reserved, "{mapped} bytes of areas, {reserved} reserved");
+    drop(recording);
+    black_box((pages, large));
 }

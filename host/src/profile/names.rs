@@ -102,6 +102,13 @@ pub(super) fn is_allocator(function: &str, module: &str) -> bool {
     allocator.iter().any(|prefix| of.starts_with(prefix))
 }
 
+/// Whether a function marks where Rust's own frames around a program or a thread begin; they are
+/// the same in each stack, and left out as in backtraces.
+pub(super) fn surrounds_programs(function: &str) -> bool {
+    function.ends_with("::__rust_begin_short_backtrace")
+        || function.contains("::__rust_begin_short_backtrace::")
+}
+
 /// Whether a frame is of a library that allocates for its caller, so that the caller is the line
 /// that somebody looks for.
 pub(super) fn allocates_for_others(frame: &Frame, module: &str) -> bool {
@@ -139,6 +146,17 @@ mod tests {
         assert_eq!(demangled("_Znwm"), "operator new");
         assert_eq!(demangled("qsort"), "qsort");
         assert_eq!(demangled("_Zbroken"), "_Zbroken");
+    }
+
+    #[test]
+    fn rusts_own_frames_are_told() {
+        let name = "std::sys::backtrace::__rust_begin_short_backtrace";
+        assert!(surrounds_programs(name) && surrounds_programs(&format!("{name}::<fn(), ()>")));
+        assert!(!surrounds_programs("app::main") && !surrounds_programs(&format!("{name}_")));
+        assert!(is_allocator("<genesis_mem_host::genesis::Genesis as Alloc>::alloc", ""));
+        assert!(
+            is_allocator("malloc", "/opt/libgenesis_mem.so") && !is_allocator("malloc", "libc")
+        );
     }
 
     #[test]

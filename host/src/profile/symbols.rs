@@ -8,7 +8,7 @@ use genesis_mem_profile::{Call, Frame, Module, StackId, Stacks};
 use super::{
     image::{Image, NoImage},
     maps::{Mapping, Maps},
-    names::{allocates_for_others, is_allocator},
+    names::{allocates_for_others, is_allocator, surrounds_programs},
 };
 
 /// What was found at addresses, to go on with.
@@ -67,15 +67,19 @@ impl<'r> Symbols<'r> {
             // Stacks begin with whoever asked the allocator.
             let is_first = frames.is_empty();
             let is_own = |at: &&Frame| is_first && is_allocator(&at.function, &module);
-            let own = place.frames.iter().take_while(is_own);
-            let asking = &place.frames[own.count()..];
-            if asking.is_empty() {
-                continue;
+            let own = place.frames.iter().take_while(is_own).count();
+            let asking = &place.frames[own..];
+            let end = asking.iter().position(|at| surrounds_programs(&at.function));
+            let asking = &asking[..end.unwrap_or(asking.len())];
+            if !asking.is_empty() {
+                frames.extend(
+                    asking.iter().map(|at| (at.clone(), allocates_for_others(at, &module))),
+                );
+                calls.push(Call { address, module: place.module, frames: asking.len() as u32 });
             }
-            frames.extend(
-                asking.iter().map(|frame| (frame.clone(), allocates_for_others(frame, &module))),
-            );
-            calls.push(Call { address, module: place.module, frames: asking.len() as u32 });
+            if end.is_some() {
+                break;
+            }
         }
         stacks.intern_calls(frames, &calls)
     }
