@@ -10,6 +10,7 @@ pub mod block;
 pub mod cases;
 pub mod extras;
 pub mod meter;
+pub mod misuse;
 pub mod random;
 pub mod rival;
 pub mod stress;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cases::Case;
 use crate::extras;
 use crate::meter::Measured;
+use crate::misuse;
 
 /// What a rival's binary prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ pub fn main<A: GlobalAlloc + Sync>(allocator: &str, alloc: &'static A) -> ExitCo
         ["run", name] => run(allocator, alloc, name, None),
         ["run", name, "--operations", count] => run(allocator, alloc, name, Some(count)),
         ["idle"] => Ok(json(&extras::idle(alloc))),
+        ["misuse", act] => misuse::run(alloc, act),
         ["scaling"] => Ok(json(&extras::scaling(alloc))),
         _ => Err("no such command"),
     };

@@ -5,6 +5,7 @@ mod child;
 mod extras;
 mod instructions;
 mod machine;
+mod misuse;
 mod preload;
 mod report;
 mod rivals;
@@ -33,6 +34,8 @@ enum Command {
     Instructions(instructions::Arguments),
     /// Measure the memory that an idle process keeps, and how well two threads scale.
     Extras(extras::Arguments),
+    /// Commit wrong acts, such as double frees, and tell what came of each.
+    Misuse(misuse::Arguments),
     /// Run whole programs with every allocator preloaded.
     Preload(preload::Arguments),
     /// Render the tables of a CSV file that an earlier run wrote.
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Command::Cases(arguments) => cases::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Extras(arguments) => extras::run(&arguments),
+        Command::Misuse(arguments) => misuse::run(&arguments),
         Command::Preload(arguments) => preload::run(&arguments),
         Command::Report { csv, output } => {
             let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
