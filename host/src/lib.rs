@@ -46,5 +46,5 @@ pub use self::{
     genesis::Genesis,
     heap::Heap,
     pinned::{AtLimit, Mlock, PageLock, PinError, Pinned},
-    process::{reset_peaks, set_limit, stats, trim},
+    process::{regions, reset_peaks, set_limit, stats, trim},
 };

@@ -119,3 +119,15 @@ pub fn peak_kib(process: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
+
+/// Resident memory of this process, exact.
+///
+/// # Panics
+/// When the system does not tell it.
+#[must_use]
+pub fn resident_kib() -> u64 {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.expect("/proc/self/smaps_rollup tells Rss on Linux")
+}

@@ -2,7 +2,7 @@
 
 mod cases;
 mod child;
-mod extras;
+mod idle;
 mod instructions;
 mod machine;
 mod misuse;
@@ -11,6 +11,7 @@ mod report;
 mod rivals;
 mod rows;
 mod summary;
+mod threads;
 mod watch;
 
 use std::path::PathBuf;
@@ -32,12 +33,14 @@ enum Command {
     Cases(cases::Arguments),
     /// Count instructions per operation with valgrind's callgrind, start-up left out.
     Instructions(instructions::Arguments),
-    /// Measure the memory that an idle process keeps, and how well two threads scale.
-    Extras(extras::Arguments),
+    /// Measure the memory that an idle process keeps.
+    Idle(idle::Arguments),
     /// Commit wrong acts, such as double frees, and tell what came of each.
     Misuse(misuse::Arguments),
     /// Run whole programs with every allocator preloaded.
     Preload(preload::Arguments),
+    /// Measure many threads on few processors, what idle ones hold, and how well two scale.
+    Threads(threads::Arguments),
     /// Render the tables of a CSV file that an earlier run wrote.
     Report {
         /// The file.
@@ -62,9 +65,10 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Cases(arguments) => cases::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
-        Command::Extras(arguments) => extras::run(&arguments),
+        Command::Idle(arguments) => idle::run(&arguments),
         Command::Misuse(arguments) => misuse::run(&arguments),
         Command::Preload(arguments) => preload::run(&arguments),
+        Command::Threads(arguments) => threads::run(&arguments),
         Command::Report { csv, output } => {
             let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             report::publish(&name, &csv, &output)

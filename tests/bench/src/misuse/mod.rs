@@ -29,7 +29,7 @@ pub const CORRUPTED: &str = "corrupted";
 pub const REUSED: &str = "reused";
 
 /// How long an act and its aftermath may take before the process counts as hung.
-const LIMIT_SECONDS: u32 = 20;
+const LIMIT_SECONDS: u32 = 6;
 
 /// Commits the act called `name`, and does not come back.
 ///

@@ -7,6 +7,7 @@ use std::process::{Command, Output as Finished};
 
 use anyhow::{Context, Result, bail};
 use genesis_mem_bench::misuse::{self, Act};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use self::table::render;
@@ -131,7 +132,7 @@ fn commit(act: &Act, language: &str, allocator: &str, mut command: Command) -> R
         allocator: allocator.into(),
         outcome,
         signal: finished.status.signal(),
-        said: without_numbers(said.trim_start_matches([':', ' '])),
+        said: without_addresses(said.trim_start_matches([':', ' '])),
     })
 }
 
@@ -161,12 +162,10 @@ fn outcome(finished: &Finished) -> Result<Outcome> {
     })
 }
 
-/// Without addresses and process ids, which differ from run to run.
-fn without_numbers(line: &str) -> String {
-    let is_number =
-        |word: &str| word.trim_matches(|it: char| it.is_ascii_punctuation()).starts_with("0x");
-    let words = line.split(' ').map(|word| if is_number(word) { "0x…" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().take(120).collect()
+/// Without addresses, which differ from run to run.
+fn without_addresses(line: &str) -> String {
+    let address = Regex::new("0x[0-9a-fA-F]+").expect("the pattern is valid");
+    address.replace_all(line, "0x…").chars().take(120).collect()
 }
 
 #[cfg(test)]
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn lines_say_the_same_in_every_run() {
-        let line = without_numbers("genesis-mem: double free at 0x7f12, block of 64 bytes");
+        let line = without_addresses("genesis-mem: double free at 0x7f12, block of 64 bytes");
         assert_eq!(line, "genesis-mem: double free at 0x…, block of 64 bytes");
     }
 }
