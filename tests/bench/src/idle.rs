@@ -14,7 +14,7 @@ use crate::random::Random;
 const IDLE: Duration = Duration::from_secs(5);
 const MIB: usize = 1 << 20;
 
-/// Resident memory of the process, KiB.
+/// Resident memory of the process that no file backs, KiB.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Idle {
     /// Before the first block, and before the first thread.
@@ -46,14 +46,14 @@ pub fn shapes<A: GlobalAlloc + Sync>() -> [(&'static str, Shape<A>); 6] {
 
 /// Measures one shape.
 pub fn measure<A: GlobalAlloc>(alloc: &'static A, shape: Shape<A>) -> Idle {
-    let start_kib = meter::resident_kib();
+    let start_kib = meter::anonymous_kib();
     let (mut freed_kib, mut idle_kib) = (0, 0);
     shape(alloc, &mut || {
-        freed_kib = meter::resident_kib();
+        freed_kib = meter::anonymous_kib();
         thread::sleep(IDLE);
-        idle_kib = meter::resident_kib();
+        idle_kib = meter::anonymous_kib();
     });
-    let peak_kib = meter::peak_kib("self").expect("/proc/self/status tells VmHWM on Linux");
+    let peak_kib = start_kib + meter::grown_kib(start_kib);
     Idle { start_kib, peak_kib, freed_kib, idle_kib }
 }
 

@@ -6,6 +6,7 @@ mod idle;
 mod instructions;
 mod machine;
 mod misuse;
+mod overview;
 mod preload;
 mod report;
 mod rivals;
@@ -41,6 +42,8 @@ enum Command {
     Preload(preload::Arguments),
     /// Measure many threads on few processors, what idle ones hold, and how well two scale.
     Threads(threads::Arguments),
+    /// Sum up what all files of results say, target by target.
+    Summary(overview::Arguments),
     /// Render the tables of a CSV file that an earlier run wrote.
     Report {
         /// The file.
@@ -68,6 +71,7 @@ fn main() -> Result<()> {
         Command::Idle(arguments) => idle::run(&arguments),
         Command::Misuse(arguments) => misuse::run(&arguments),
         Command::Preload(arguments) => preload::run(&arguments),
+        Command::Summary(arguments) => overview::run(&arguments),
         Command::Threads(arguments) => threads::run(&arguments),
         Command::Report { csv, output } => {
             let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -47,15 +47,14 @@ pub fn measure<A: GlobalAlloc + Sync>(
     threads: usize,
 ) -> Option<Busy> {
     let shape = shape::<A>(name)?;
-    let start_kib = meter::resident_kib();
+    let start_kib = meter::anonymous_kib();
     let done = shape(alloc, threads);
-    let peak_kib = meter::peak_kib("self").expect("/proc/self/status tells VmHWM on Linux");
     let operations = done.operations as f64;
     Some(Busy {
         cpu_ns_per_op: done.took.cpu_ns as f64 / operations,
         asleep_percent: 100.0 * done.took.asleep_ns as f64 / done.took.wall_ns as f64,
         waits_per_1000: 1000.0 * done.took.waits as f64 / operations,
-        grown_kib: peak_kib.saturating_sub(start_kib),
+        grown_kib: meter::grown_kib(start_kib),
         live_kib: done.live_bytes / 1024,
     })
 }
@@ -90,13 +89,13 @@ pub fn idle<A: GlobalAlloc + Sync>(alloc: &'static A, threads: usize) -> IdleThr
             });
         }
         barrier.wait();
-        let before_kib = meter::resident_kib();
+        let before_kib = meter::anonymous_kib();
         let per_thread = |kib: u64| (kib as f64 - before_kib as f64) / threads as f64;
         barrier.wait();
         barrier.wait();
-        let freed_kib = per_thread(meter::resident_kib());
+        let freed_kib = per_thread(meter::anonymous_kib());
         thread::sleep(Duration::from_secs(5));
-        let idle_kib = per_thread(meter::resident_kib());
+        let idle_kib = per_thread(meter::anonymous_kib());
         barrier.wait();
         IdleThreads { freed_kib, idle_kib }
     })

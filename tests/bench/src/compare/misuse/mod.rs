@@ -14,6 +14,7 @@ use self::table::render;
 use crate::preload::Library;
 use crate::rivals::{self, Choice};
 use crate::rows::{self, Sink};
+use crate::summary::in_order;
 use crate::{cases, machine};
 
 mod table;
@@ -68,6 +69,47 @@ pub(crate) struct Row {
     pub(crate) signal: Option<i32>,
     /// The damage that was found, or the first line on stderr, addresses left out.
     pub(crate) said: String,
+}
+
+/// How an allocator fares over all acts of a language.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Counts {
+    pub(crate) acts: usize,
+    /// Reported or stopped at the act.
+    pub(crate) caught: usize,
+    /// Went on with damage, or did not end.
+    pub(crate) damaged: usize,
+}
+
+impl Counts {
+    /// By allocator.
+    pub(crate) fn of(rows: &[Row], language: &str) -> Vec<(String, Self)> {
+        let seen = |row: &&Row| row.language == language && row.outcome != Outcome::Reused;
+        let rows: Vec<&Row> = rows.iter().filter(seen).collect();
+        let names = in_order(rows.iter().map(|row| &row.allocator));
+        let counts = |name: &String| {
+            let count = |of: fn(&Row) -> bool| {
+                rows.iter().filter(|row| &row.allocator == name && of(row)).count()
+            };
+            Self { acts: count(|_| true), caught: count(Row::caught), damaged: count(Row::damaged) }
+        };
+        names.iter().map(|name| (name.clone(), counts(name))).collect()
+    }
+
+    /// Caught at the act, in percent.
+    pub(crate) fn percent(&self) -> f64 {
+        100.0 * self.caught as f64 / self.acts.max(1) as f64
+    }
+}
+
+impl Row {
+    fn caught(&self) -> bool {
+        matches!(self.outcome, Outcome::Reported | Outcome::Stopped)
+    }
+
+    fn damaged(&self) -> bool {
+        matches!(self.outcome, Outcome::Corrupted | Outcome::Hung)
+    }
 }
 
 /// Commits every act on every allocator, writes `misuse.csv` and `misuse.md`, and prints the tables.

@@ -50,7 +50,10 @@ fn section(language: &str, rows: &[&Row]) -> String {
     }
     add("acts", &|it| count(it, &|_| true).to_string());
     add("caught at the act (%)", &|it| {
-        format!("{:.1}", 100.0 * count(it, &caught) as f64 / count(it, &|_| true).max(1) as f64)
+        format!(
+            "{:.1}",
+            100.0 * count(it, &Row::caught) as f64 / count(it, &|_| true).max(1) as f64
+        )
     });
     text += &table.to_string();
     text += "\n\nCaught at the act / corrupted silently or hung, of all acts of a kind:\n\n";
@@ -59,7 +62,7 @@ fn section(language: &str, rows: &[&Row]) -> String {
         let cell = |allocator: &String| {
             let of =
                 |wanted: fn(&Row) -> bool| count(allocator, &|row| row.kind == kind && wanted(row));
-            format!("{} / {} of {}", of(caught), of(damaged), of(|_| true))
+            format!("{} / {} of {}", of(Row::caught), of(Row::damaged), of(|_| true))
         };
         table.add_row([vec![kind.clone()], allocators.iter().map(cell).collect()].concat());
     }
@@ -69,7 +72,7 @@ fn section(language: &str, rows: &[&Row]) -> String {
 
 /// The acts that `allocator` did not catch.
 fn missed(allocator: &str, rows: &[&Row]) -> String {
-    let missed = rows.iter().filter(|row| row.allocator == allocator && !caught(row));
+    let missed = rows.iter().filter(|row| row.allocator == allocator && !row.caught());
     let lines = missed.map(|row| {
         let title = OUTCOMES.iter().find(|it| it.0 == row.outcome).map_or("", |it| it.1);
         format!("- {}: {}: {} bytes: {title}\n", row.kind, row.act, row.bytes)
@@ -79,12 +82,4 @@ fn missed(allocator: &str, rows: &[&Row]) -> String {
         true => format!("\n{allocator} caught every act.\n"),
         false => format!("\nNot caught by {allocator}:\n\n{lines}"),
     }
-}
-
-fn caught(row: &Row) -> bool {
-    matches!(row.outcome, Outcome::Reported | Outcome::Stopped)
-}
-
-fn damaged(row: &Row) -> bool {
-    matches!(row.outcome, Outcome::Corrupted | Outcome::Hung)
 }
