@@ -208,6 +208,12 @@ fn many_threads(results: &Results<threads::Row>) -> Vec<Line> {
             worst(threads::ELAPSED, true),
         ),
         Line::new(
+            "memory beyond what is live, KiB a thread",
+            results.file,
+            Target::AtMost(1024.0),
+            worst(threads::BEYOND, false),
+        ),
+        Line::new(
             "an idle thread holds, KiB",
             results.file,
             Target::Least,

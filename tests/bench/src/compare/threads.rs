@@ -89,6 +89,8 @@ pub(crate) const SCALING: &str = "scaling";
 pub(crate) const ASLEEP: &str = "asleep (%)";
 /// How many times one thread's work two do.
 pub(crate) const ELAPSED: &str = "by elapsed time (times)";
+/// What is resident beyond what the program holds.
+pub(crate) const BEYOND: &str = "beyond live (KiB a thread)";
 /// What an idle thread holds.
 pub(crate) const HELD: &str = "a thread, idle for 5 s (KiB)";
 
@@ -113,6 +115,7 @@ fn figures(rival: &Rival, shape: &str, threads: usize) -> Result<Vec<(&'static s
                 ("waits (per 1000 operations)", waits_per_1000),
                 ("peak over start (MiB)", mib(grown_kib)),
                 ("of it live (MiB)", mib(live_kib)),
+                (BEYOND, grown_kib.saturating_sub(live_kib) as f64 / threads as f64),
             ]
         }
     })

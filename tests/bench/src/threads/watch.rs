@@ -1,7 +1,8 @@
 //! What a thread's work took, and how long the thread was asleep in it.
 //!
 //! Asleep is what remains of the time on the wall after the time on a processor and the time in the
-//! queue for one, which the kernel counts in `/proc/thread-self/schedstat`. The workloads never
+//! queue for one, which the kernel counts in `/proc/thread-self/schedstat`, if the thread gave its
+//! processor up at all. The workloads never
 //! wait for one another by themselves, so it is the allocator that put the thread to sleep, in
 //! `futex`, or the kernel, on a lock of the address space.
 
@@ -37,8 +38,11 @@ pub(super) fn watch<R>(work: impl FnOnce() -> R) -> (R, Took) {
     let (after, wall_ns) = (Usage::now(), clock.elapsed().as_nanos() as u64);
     let cpu_ns = after.cpu_ns - before.cpu_ns;
     let queued_ns = after.queued_ns - before.queued_ns;
-    let asleep_ns = wall_ns.saturating_sub(cpu_ns + queued_ns);
-    (result, Took { wall_ns, cpu_ns, asleep_ns, waits: after.waits - before.waits })
+    let waits = after.waits - before.waits;
+    // What is left without a single wait is the time of interrupts and of the machine's host.
+    let left_ns = wall_ns.saturating_sub(cpu_ns + queued_ns);
+    let asleep_ns = if waits == 0 { 0 } else { left_ns };
+    (result, Took { wall_ns, cpu_ns, asleep_ns, waits })
 }
 
 #[derive(Debug, Clone, Copy)]
