@@ -210,7 +210,7 @@ fn many_threads(results: &Results<threads::Row>) -> Vec<Line> {
         Line::new(
             "memory beyond what is live, KiB a thread",
             results.file,
-            Target::AtMost(1024.0),
+            Target::AtMost(2048.0),
             worst(threads::BEYOND, false),
         ),
         Line::new(
