@@ -30,14 +30,15 @@ impl<C: Config> Arena<C> {
         granules => granules,
     };
 
-    /// The bytes of all granules, of which those that are open have memory.
+    /// The bytes of these granules, as far as the region has them: pages may reach beyond it.
     fn touched(&self, granules: Range<usize>) -> &[AtomicU8] {
         let table = self.touched.load(Relaxed);
-        if table.is_null() {
+        let end = granules.end.min(self.region_bytes.load(Relaxed) / C::GRANULE_BYTES);
+        if table.is_null() || granules.start >= end {
             return &[];
         }
         // SAFETY: I3: the table has a byte for each granule, and is never given back.
-        unsafe { slice::from_raw_parts(table.add(granules.start), granules.len()) }
+        unsafe { slice::from_raw_parts(table.add(granules.start), end - granules.start) }
     }
 
     /// Blocks were carved from a slab, at these offsets. Owner only.
