@@ -18,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) reserved_bytes: Level,
     pub(crate) committed_bytes: Level,
     pub(crate) limit_bytes: u64,
+    pub(crate) resident_bytes: Level,
+    pub(crate) metadata_bytes: Level,
     pub(crate) largest_free_bytes: u64,
     pub(crate) allocations: u64,
     pub(crate) frees: u64,
@@ -73,6 +75,8 @@ impl Report {
             ("cached", self.cached_bytes),
             ("reserved", self.reserved_bytes),
             ("committed", self.committed_bytes),
+            ("resident", self.resident_bytes),
+            ("metadata", self.metadata_bytes),
         ] {
             let (now, peak) = (Bytes(level.current), Bytes(level.peak));
             table.add_row(row([name.to_owned(), now.to_string(), peak.to_string()]));

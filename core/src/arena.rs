@@ -14,6 +14,7 @@ mod offers;
 mod purge;
 mod samples;
 mod snapshot;
+mod touched;
 
 use core::{
     fmt,
@@ -42,7 +43,7 @@ use crate::{
     sync::{
         Lock, RelaxStrategy,
         atomic::{
-            AtomicPtr, AtomicU64, AtomicUsize,
+            AtomicPtr, AtomicU8, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed},
         },
     },
@@ -124,6 +125,7 @@ pub struct Arena<C: Config> {
     heaps: AtomicPtr<Heap<C>>,
     region_bytes: AtomicUsize,
     metadata_base: AtomicPtr<u8>,
+    touched: AtomicPtr<AtomicU8>,
     secret: AtomicU64,
     /// How far the region is in use; descriptors exist below.
     opened_bytes: AtomicUsize,
@@ -184,6 +186,7 @@ impl<C: Config> Arena<C> {
             heaps: AtomicPtr::new(ptr::null_mut()),
             region_bytes: AtomicUsize::new(0),
             metadata_base: AtomicPtr::new(ptr::null_mut()),
+            touched: AtomicPtr::new(ptr::null_mut()),
             secret: AtomicU64::new(0),
             opened_bytes: AtomicUsize::new(0),
             heap_count: AtomicUsize::new(0),
@@ -229,6 +232,18 @@ impl<C: Config> Arena<C> {
     /// Bytes opened for use so far.
     pub fn reserved_bytes(&self) -> u64 {
         self.opened_bytes.load(Relaxed) as u64
+    }
+
+    /// The addresses of the region and of the tables, most of them without memory; empty before the first
+    /// use.
+    pub fn regions(&self) -> [Range<usize>; 2] {
+        let region = self.base.load(Acquire).addr();
+        let tables = self.metadata_base.load(Relaxed).addr();
+        if region == 0 {
+            return [0..0, 0..0];
+        }
+        let region_bytes = self.region_bytes.load(Relaxed);
+        [region..region + region_bytes, tables..tables + self.metadata_layout().bytes()]
     }
 
     /// Why the arena last refused to grow.

@@ -191,11 +191,14 @@ pub unsafe trait Backend: Sync {
     ) -> Result<Contents, Self::Error>;
 
     /// Hints that `range`, which is committed, will soon be used throughout, so that larger pages
-    /// would serve it without costing memory. Does nothing unless the backend knows better.
+    /// would serve it without costing memory; returns whether they may. Does nothing unless the backend
+    /// knows better.
     ///
     /// # Safety
     /// - As for [`commit`](Self::commit).
-    unsafe fn expect_dense(&self, _region: &Region<Self::Address>, _range: Range<usize>) {}
+    unsafe fn expect_dense(&self, _region: &Region<Self::Address>, _range: Range<usize>) -> bool {
+        false
+    }
 
     /// Takes such a hint back: parts of `range` were purged and should stay so, until they are
     /// touched themselves.

@@ -135,7 +135,8 @@ pub const SNAPSHOT_VERSION: u32 = 1;
 /// requested <= allocated
 /// allocated + inactive == active        (blocks in use + free blocks of spans in use)
 /// active + cached     == reserved       (spans in use + free spans)
-/// committed <= reserved                 (the rest was given back or never touched)
+/// committed <= reserved                 (the rest was given back or never used)
+/// resident <= committed                 (the rest was never touched)
 /// sum over classes, large included: allocated, requested, allocations, frees
 /// cache_hits + cache_misses == allocations
 /// ```
@@ -160,7 +161,10 @@ pub struct Snapshot {
     pub reserved_bytes: Level,
     /// Reserved bytes that may be backed by memory: not purged since their last use.
     pub committed_bytes: Level,
-    /// Bytes of the allocator's own tables.
+    /// Committed bytes that were touched since, as far as the allocator can know: what the system backs
+    /// with memory where the holders of blocks use all of them.
+    pub resident_bytes: Level,
+    /// Bytes of the allocator's own tables, touched throughout.
     pub metadata_bytes: Level,
     /// The limit on reserved bytes, or zero for none.
     pub limit_bytes: u64,
@@ -213,6 +217,7 @@ impl Default for Snapshot {
             cached_bytes: Level::default(),
             reserved_bytes: Level::default(),
             committed_bytes: Level::default(),
+            resident_bytes: Level::default(),
             metadata_bytes: Level::default(),
             limit_bytes: 0,
             address_space_bytes: 0,
@@ -277,6 +282,11 @@ impl Snapshot {
         difference
     }
 
+    /// What the system shows as resident in the allocator's mappings: pages of spans, and tables.
+    pub const fn footprint_bytes(&self) -> u64 {
+        self.resident_bytes.current + self.metadata_bytes.current
+    }
+
     /// The share of allocations that were served from a free block at hand.
     pub const fn hit_rate(&self) -> Ratio {
         Ratio::new(self.cache_hits, self.cache_hits + self.cache_misses)
@@ -321,6 +331,8 @@ impl Snapshot {
         equal("allocated + inactive == active", allocated + now(&self.inactive_bytes), active)?;
         equal("active + cached == reserved", active + now(&self.cached_bytes), reserved)?;
         at_most("committed <= reserved", now(&self.committed_bytes), reserved)?;
+        let (resident, committed) = (now(&self.resident_bytes), now(&self.committed_bytes));
+        at_most("resident <= committed", resident, committed)?;
         equal("classes add up to allocated", rows(|row| row.allocated_bytes), allocated)?;
         equal("classes add up to requested", rows(|row| row.requested_bytes), requested)?;
         equal("classes add up to allocations", rows(|row| row.allocations), self.allocations)?;
@@ -342,7 +354,7 @@ impl Snapshot {
         self.classes.iter_mut().chain(core::iter::once(&mut self.large))
     }
 
-    fn levels(&self) -> [&Level; 8] {
+    fn levels(&self) -> [&Level; 9] {
         [
             &self.requested_bytes,
             &self.allocated_bytes,
@@ -351,11 +363,12 @@ impl Snapshot {
             &self.cached_bytes,
             &self.reserved_bytes,
             &self.committed_bytes,
+            &self.resident_bytes,
             &self.metadata_bytes,
         ]
     }
 
-    fn levels_mut(&mut self) -> [&mut Level; 8] {
+    fn levels_mut(&mut self) -> [&mut Level; 9] {
         [
             &mut self.requested_bytes,
             &mut self.allocated_bytes,
@@ -364,6 +377,7 @@ impl Snapshot {
             &mut self.cached_bytes,
             &mut self.reserved_bytes,
             &mut self.committed_bytes,
+            &mut self.resident_bytes,
             &mut self.metadata_bytes,
         ]
     }

@@ -54,6 +54,6 @@ pub use self::{
     genesis::Genesis,
     heap::Heap,
     pinned::{AtLimit, Mlock, PageLock, PinError, Pinned},
-    process::{reset_peaks, set_limit, stats, trim},
+    process::{regions, reset_peaks, set_limit, stats, trim},
     serve::{ServeError, serve, stop_serving},
 };

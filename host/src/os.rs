@@ -163,21 +163,22 @@ unsafe impl Backend for OsMemory {
         Ok(Contents::Zeroed)
     }
 
-    unsafe fn expect_dense(&self, region: &Region<NonNull<u8>>, range: Range<usize>) {
+    unsafe fn expect_dense(&self, region: &Region<NonNull<u8>>, range: Range<usize>) -> bool {
         if !HUGE_PAGES.load(Relaxed) {
-            return;
+            return false;
         }
         let base = region.base().addr().get();
         let first = (base + range.start).next_multiple_of(HUGE_PAGE_BYTES) - base;
         let end = (base + range.end) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES - base;
-        if first < end {
-            ADVISED.store(true, Relaxed);
-            keep_errno(|| {
-                let start = start(region, &(first..end));
-                // SAFETY: the range is inside the caller's region. A refusal changes nothing.
-                unsafe { libc::madvise(start, end - first, libc::MADV_HUGEPAGE) };
-            });
+        if first >= end {
+            return false;
         }
+        ADVISED.store(true, Relaxed);
+        keep_errno(|| {
+            let start = start(region, &(first..end));
+            // SAFETY: the range is inside the caller's region. A refusal changes nothing.
+            unsafe { libc::madvise(start, end - first, libc::MADV_HUGEPAGE) == 0 }
+        })
     }
 
     unsafe fn purge(

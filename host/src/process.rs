@@ -1,8 +1,11 @@
 //! The allocator of the process: one arena, and what must be told to the system once.
 
-use core::sync::atomic::{
-    AtomicBool, AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+use core::{
+    ops::Range,
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
 };
 
 use genesis_mem_core::{
@@ -153,6 +156,12 @@ pub(crate) static UNSIZED: AtomicBool = AtomicBool::new(false);
 /// and allocates nothing.
 pub fn stats() -> Snapshot {
     ARENA.snapshot(!UNSIZED.load(Relaxed))
+}
+
+/// The addresses of the allocator's memory, and of its tables: what `/proc/self/smaps` says of them adds
+/// up to [`Snapshot::footprint_bytes`].
+pub fn regions() -> [Range<usize>; 2] {
+    ARENA.regions()
 }
 
 /// Lets the peaks of [`stats`] start over from now.

@@ -1,14 +1,22 @@
 #!/bin/sh
-# Builds every allocator that it can, and measures them all: about forty minutes on two cores.
-# Usage: tests/bench/run.sh [FOLDER FOR RESULTS]
+# Builds every allocator that it can, and measures them all: about an hour on two quiet cores.
+# Usage: tests/bench/run.sh [--quick] [FOLDER FOR RESULTS]
+#   --quick          each part once and in short, in ten minutes: to see that everything runs
 #   ROUNDS=5         how often each case and each program runs with each allocator
 #   JEMALLOC=0       leave jemalloc out, which builds for minutes
 #   INSTALL=0        install nothing
 set -eu
 cd "$(dirname "$0")"
-results=${1:-results}
-rounds=${ROUNDS:-5}
+quick=
+if [ "${1:-}" = --quick ]; then
+    quick=1
+    shift
+fi
 target=${CARGO_TARGET_DIR:-target}
+results=${1:-${quick:+$target/quick}}
+results=${results:-results}
+rounds=${ROUNDS:-${quick:+1}}
+rounds=${rounds:-5}
 
 # cmake builds snmalloc; the libraries are rivals, the programs are what they are tried on.
 packages="cmake g++ valgrind libjemalloc2 libtcmalloc-minimal4 python3 perl lua5.4 ruby sqlite3 z3
@@ -31,8 +39,7 @@ if [ "${JEMALLOC:-1}" = 1 ]; then
     rivals=$rivals,jemalloc
     binaries="$binaries --bin bench-jemalloc"
 fi
-cargo build --release --bin compare --bin bench-system --bin bench-stress
-cargo build --release --features "$rivals" $binaries
+cargo build --release --features "$rivals" --bin compare --bin bench-system --bin bench-stress $binaries
 # By itself: mimalloc's crate holds one version at a time.
 cargo build --release --features mimalloc-v2 --bin bench-mimalloc-v2
 ./preload-rivals.sh "$target/rivals"
@@ -41,8 +48,18 @@ if [ -d ../../host/preload ]; then
 fi
 preload=${CARGO_TARGET_DIR:-../../target}/preload/libgenesis_mem.so
 
-compare="$target/release/compare"
-"$compare" cases --rounds "$rounds" --out "$results"
-"$compare" extras --out "$results"
-"$compare" preload --rounds "$rounds" --out "$results" --rivals "$target/rivals" --genesis "$preload"
-"$compare" instructions --out "$results"
+# measure PART ARGUMENTS…: a part that fails is named, and the others still run.
+failed=
+measure() {
+    "$target/release/compare" "$@" --out "$results" || failed="$failed $1"
+}
+libraries="--rivals $target/rivals --genesis $preload"
+measure cases --rounds "$rounds" ${quick:+--divide 50}
+measure preload --rounds "$rounds" $libraries \
+    ${quick:+--programs 'python*,lua,sqlite,gcc,larson,xmalloc,threads-64'}
+measure instructions
+measure misuse $libraries ${quick:+--acts ': 64'}
+measure threads --rounds "${quick:-3}" ${quick:+--counts 64}
+measure idle
+measure summary
+[ -z "$failed" ] || { echo "run.sh: these parts failed:$failed" >&2 && exit 1; }

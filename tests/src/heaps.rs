@@ -198,6 +198,11 @@ impl<C: TestConfig> Heaps<C> {
             self.origins.insert(moved, heap);
             self.freed = None;
         }
+        // It may have grown over what was freed, which is inside of it then.
+        let inside = |freed: &Live| self.blocks.containing(freed.address.addr().get()).is_some();
+        if self.freed.as_ref().is_some_and(inside) {
+            self.freed = None;
+        }
     }
 
     /// Drops the heap of the owner [`LISTING`] whole.

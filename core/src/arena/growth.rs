@@ -67,7 +67,7 @@ const DENSE_FROM_BYTES: usize = 16 << 20;
 /// A program is dense that has allocated this many parts of one more, of what its spans hold.
 const DENSE_PARTS: u64 = 3;
 /// What ground for many spans is opened in multiples of, bytes: the larger page of most machines.
-const LARGE_PAGE_BYTES: usize = 2 << 20;
+pub(super) const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 impl<C: Config> Arena<C> {
     /// Reserves the region and its tables on first use; false if the backend refuses.
@@ -131,6 +131,7 @@ impl<C: Config> Arena<C> {
             self.descriptors
                 .store(tables.base().add(layout.descriptors_start()).cast().as_ptr(), Relaxed);
             self.heaps.store(tables.base().add(layout.heaps(0..0).start).cast().as_ptr(), Relaxed);
+            self.touched.store(tables.base().add(layout.touched_start()).cast().as_ptr(), Relaxed);
         }
         self.secret.store(C::secret(), Relaxed);
         self.base.store(region.base().as_ptr(), Release);
@@ -272,10 +273,13 @@ impl<C: Config> Arena<C> {
                 return false;
             }
         }
-        if dense {
+        let dense = dense && {
             self.count_call();
             // SAFETY: the range was just committed, and lies inside the region.
-            unsafe { self.backend.expect_dense(&region, bytes.clone()) };
+            unsafe { self.backend.expect_dense(&region, bytes.clone()) }
+        };
+        if dense {
+            self.note_dense(range.clone());
         }
         // Release pairs with the Acquire of whoever looks a pointer up: descriptors first.
         self.opened_bytes.store(bytes.end, Release);

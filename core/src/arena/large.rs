@@ -47,6 +47,7 @@ impl<C: Config> Arena<C> {
             return None;
         }
         let taken = self.take_span(granules, align_granules, Self::held(granules, bytes))?;
+        self.note_touched(self.bytes_of(taken.span.range()));
         let block = self.address_of(taken.span.granule);
         debug_assert!(block.addr().get().is_multiple_of(align));
         let descriptor = self.descriptor(taken.span.granule);
@@ -97,6 +98,9 @@ impl<C: Config> Arena<C> {
         };
         let resized = resize()
             || granules > now && self.open_behind(granule + now, granules - now) && resize();
+        if resized && granules > now {
+            self.note_touched(self.bytes_of(granule + now..granule + granules));
+        }
         if resized {
             descriptor.granules.set(granules);
             descriptor.block_bytes.set(bytes);
@@ -128,7 +132,12 @@ impl<C: Config> Arena<C> {
         let from = offset(from)..offset(from) + pages_bytes;
         self.count_call();
         // SAFETY: both ranges are the caller's blocks, which differ.
-        unsafe { self.backend.remap(&region, from, offset(to)) }.is_ok()
+        let moved = unsafe { self.backend.remap(&region, from.clone(), offset(to)) }.is_ok();
+        if moved {
+            let granules = from.start / C::GRANULE_BYTES..from.end / C::GRANULE_BYTES;
+            self.note_untouched(granules.start as u32..granules.end as u32);
+        }
+        moved
     }
 
     fn link_large(&self, descriptor: &Descriptor, list: Option<&LargeList>) {

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The parts of the metadata of `granules` granules, in order: buddy bitmaps, dirty bitmap, buddy
-/// marks, ages, heaps, descriptors. The tables before the heaps are committed at once and touched
+/// marks, ages, what is touched, heaps, descriptors. The tables before the heaps are committed at once and touched
 /// as they are needed; heaps and descriptors are committed as they come into use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MetadataLayout {
@@ -36,7 +36,13 @@ impl MetadataLayout {
 
     fn heaps_start(&self) -> usize {
         let words: usize = self.bitmap_words().iter().sum();
-        (words * size_of::<u64>() + 2 * self.granules as usize).next_multiple_of(self.align().get())
+        (words * size_of::<u64>() + 3 * self.granules as usize).next_multiple_of(self.align().get())
+    }
+
+    /// The bytes that say what is touched.
+    pub(super) fn touched_start(&self) -> usize {
+        let words: usize = self.bitmap_words().iter().sum();
+        words * size_of::<u64>() + 2 * self.granules as usize
     }
 
     /// The tables that are committed at once.
@@ -74,10 +80,19 @@ impl MetadataLayout {
         start + page_end(indices.start)..start + page_end(indices.end)
     }
 
-    /// Bytes that stand for what is open and for the heaps that were built; the rest of the tables
-    /// is never touched. Two bits, and two bytes, a granule in the tables.
-    pub(super) fn used_bytes(&self, open_granules: usize, heaps: usize) -> usize {
-        heaps * self.heap_bytes + open_granules * (size_of::<Descriptor>() + 2) + open_granules / 4
+    /// Bytes in pages that were touched: heaps, descriptors, and of the tables as much as stands for
+    /// what is open, in each of them.
+    pub(super) fn used_bytes(
+        &self,
+        open_granules: usize,
+        heaps: usize,
+        descriptor_pages: usize,
+    ) -> usize {
+        let pages = |bytes: usize| bytes.div_ceil(self.page_bytes);
+        // Marks, ages and what is touched; a bit each for what is free, and for what is dirty.
+        let tables = 3 * pages(open_granules) + 2 * pages(open_granules.div_ceil(8));
+        let bytes = (tables + descriptor_pages) * self.page_bytes;
+        (heaps * self.heap_bytes).next_multiple_of(self.page_bytes) + bytes
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -97,7 +112,7 @@ impl MetadataLayout {
         let [buddy_words, dirty_words] = self.bitmap_words();
         let granules = self.granules as usize;
         let words = base.cast::<u64>().as_ptr();
-        // SAFETY: the four parts are disjoint and inside the tables; see the layout.
+        // SAFETY: the four parts, and what is behind them, are disjoint and inside the tables; see the layout.
         let (bitmaps, dirty, marks, ages) = unsafe {
             let bytes = words.add(buddy_words + dirty_words).cast::<u8>();
             (

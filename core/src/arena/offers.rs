@@ -49,17 +49,25 @@ impl<C: Config> Arena<C> {
         middle.offers.push(granule, offer_of(granule), offer_of);
     }
 
-    /// Ends the offer of a slab, if it has one: from now on nobody takes blocks out of it. Owner
-    /// only.
-    pub(crate) fn withdraw(&self, slab: &Descriptor) {
+    /// Ends the offer of a slab, if it has one: from now on nobody takes blocks out of it. Returns
+    /// which blocks were without pages. Owner only.
+    pub(crate) fn withdraw(&self, slab: &Descriptor) -> u16 {
         if slab.offer.withdraw() {
-            return;
+            return 0;
         }
         let mut middle = self.middle.lock();
         let purged = slab.offer.end();
         if purged != 0 {
             middle.offers.purged_bytes -= self.purged_bytes(slab, purged);
             middle.note_peaks(C::GRANULE_BYTES);
+        }
+        purged
+    }
+
+    /// The blocks of a slab whose bits are set have no pages but the first, until they are used.
+    pub(crate) fn note_purged_blocks(&self, slab: &Descriptor, blocks: u16) {
+        for index in (0..MAX_BLOCKS).filter(|index| blocks & (1 << index) != 0) {
+            self.note_gone(self.purgeable(slab, index));
         }
     }
 
@@ -129,9 +137,10 @@ impl<C: Config> Arena<C> {
         let purged_bytes = self.purged_bytes(slab, purged);
         if purged_bytes > 0 {
             let start = self.granule_of(slab);
-            let span = self.bytes_of(start..start + slab.granules.get());
+            let granules = start..start + slab.granules.get();
+            self.note_sparse(granules.clone());
             // SAFETY: the span is in use, so its pages are committed.
-            unsafe { self.backend.expect_sparse(region, span) };
+            unsafe { self.backend.expect_sparse(region, self.bytes_of(granules)) };
         }
         self.finish_offer(slab, blocks, purged, purged_bytes);
         purged_bytes as usize

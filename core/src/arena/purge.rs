@@ -35,6 +35,10 @@ impl<C: Config> Arena<C> {
             self.count_call();
             // SAFETY: I2: the pool took the run out; nothing in it is live.
             let done = unsafe { self.backend.purge(&region, range.clone()) }.is_ok();
+            if done {
+                self.note_untouched(run.clone());
+                self.note_sparse(run.clone());
+            }
             self.with_pool(|pool| pool.finish_purge(purge, done));
             if !done {
                 continue;

@@ -72,7 +72,8 @@ impl<C: Config> Arena<C> {
         let peak_requested = counts.peak_requested.load(Relaxed).min(s.allocated_bytes.peak);
         s.requested_bytes = Level::new(requested, peak_requested);
         let open_granules = self.opened_bytes() / C::GRANULE_BYTES;
-        let used = self.metadata_layout().used_bytes(open_granules, self.heaps_so_far().len());
+        let (heaps, pages) = (self.heaps_so_far().len(), self.descriptor_pages());
+        let used = self.metadata_layout().used_bytes(open_granules, heaps, pages);
         // Heaps and descriptors are never given back, so what is used is the peak, too.
         s.metadata_bytes = Level::new(used as u64, 0);
         s.backend_calls = counts.backend_calls.load(Relaxed);
@@ -100,6 +101,8 @@ impl<C: Config> Arena<C> {
         s.cached_bytes = Level::new(bytes(cached) + kept_bytes, bytes(middle.peak_cached));
         let committed_bytes = middle.committed_bytes(pool, C::GRANULE_BYTES);
         s.committed_bytes = Level::new(committed_bytes, middle.peak_committed_bytes);
+        let resident_bytes = self.touched_bytes().saturating_sub(middle.offers.purged_bytes);
+        s.resident_bytes = Level::new(resident_bytes.min(committed_bytes), 0);
         let inactive = active_bytes.saturating_sub(s.allocated_bytes.current);
         s.inactive_bytes = Level::new(inactive, 0);
         s.largest_free_bytes = bytes(pool.largest_free_granules());

@@ -46,13 +46,14 @@ impl<C: Config> Heap<C> {
         if !is_empty() {
             return false;
         }
-        arena.withdraw(slab);
+        let purged = arena.withdraw(slab);
         // Until now the purger may have taken blocks out.
         if !is_empty() {
             arena.offer(slab);
             return false;
         }
         let _all = slab.remote.drain();
+        arena.note_purged_blocks(slab, purged);
         self.shelf(slab.class()).remove(Place::Open, slab);
         self.release(arena, slab);
         true

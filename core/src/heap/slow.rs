@@ -118,6 +118,10 @@ impl<C: Config> Heap<C> {
                     continue;
                 }
                 self.leave_current(current);
+                if current.granules.get() > 1 {
+                    // Blocks may have come out that the purger had given back.
+                    arena.note_carved(current, 0..current.own.bound_bytes());
+                }
                 current.place.set(Place::Full);
                 current.tell_after(frees_to_reopen(current));
                 self.release_retained(current);
@@ -174,6 +178,7 @@ impl<C: Config> Heap<C> {
             free.set_head(Link::END);
         }
         let offset_bytes = slab.carve(free, arena.page_bytes())?;
+        arena.note_carved(slab, offset_bytes..slab.own.bound_bytes());
         let block = free.locate(offset_bytes).block;
         if !slab.zeroed.get() {
             // SAFETY: I2: nobody else has the block yet. What an earlier slab left there must not
@@ -193,7 +198,8 @@ impl<C: Config> Heap<C> {
 
     fn make_current(&self, arena: &Arena<C>, slab: &Descriptor, class: usize) {
         let bin = self.bin(class);
-        arena.withdraw(slab);
+        let purged = arena.withdraw(slab);
+        arena.note_purged_blocks(slab, purged);
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
         self.free_where_looked(slab);

@@ -67,7 +67,7 @@ fn write_row(out: &mut dyn Write, row: &ClassStats) -> fmt::Result {
 }
 
 /// In the order of `Snapshot::levels`.
-const LEVEL_NAMES: [&str; 8] = [
+const LEVEL_NAMES: [&str; 9] = [
     "requested_bytes",
     "allocated_bytes",
     "active_bytes",
@@ -75,6 +75,7 @@ const LEVEL_NAMES: [&str; 8] = [
     "cached_bytes",
     "reserved_bytes",
     "committed_bytes",
+    "resident_bytes",
     "metadata_bytes",
 ];
 

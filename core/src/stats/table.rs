@@ -148,8 +148,17 @@ fn fmt_row(f: &mut fmt::Formatter<'_>, row: &ClassStats) -> fmt::Result {
 }
 
 /// In the order of `Snapshot::levels`.
-const LEVEL_NAMES: [&str; 8] =
-    ["requested", "allocated", "active", "inactive", "cached", "reserved", "committed", "metadata"];
+const LEVEL_NAMES: [&str; 9] = [
+    "requested",
+    "allocated",
+    "active",
+    "inactive",
+    "cached",
+    "reserved",
+    "committed",
+    "resident",
+    "metadata",
+];
 
 #[cfg(all(test, not(genesis_loom)))]
 mod tests {

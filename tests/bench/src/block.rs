@@ -68,6 +68,12 @@ impl Block {
         unsafe { alloc.dealloc(self.start, layout(bytes)) };
     }
 
+    /// How many bytes were asked for.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// Where the block begins.
     #[must_use]
     pub fn start(&self) -> *mut u8 {

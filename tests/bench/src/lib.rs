@@ -8,8 +8,10 @@
 
 pub mod block;
 pub mod cases;
-pub mod extras;
+pub mod idle;
 pub mod meter;
+pub mod misuse;
 pub mod random;
 pub mod rival;
 pub mod stress;
+pub mod threads;

@@ -119,3 +119,30 @@ pub fn peak_kib(process: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
+
+/// Resident memory of this process that is backed by no file, exact: what pages of code it has come to
+/// need is not counted.
+///
+/// # Panics
+/// When the system does not tell it.
+#[must_use]
+pub fn anonymous_kib() -> u64 {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.expect("/proc/self/smaps_rollup tells Anonymous on Linux")
+}
+
+/// The most that this process has grown, files apart, since `start_kib` KiB were anonymous.
+///
+/// # Panics
+/// When the system does not tell it.
+#[must_use]
+pub fn grown_kib(start_kib: u64) -> u64 {
+    let peak_kib = peak_kib("self").expect("/proc/self/status tells VmHWM on Linux");
+    let files_kib = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    peak_kib.saturating_sub(files_kib.unwrap_or(0)).saturating_sub(start_kib)
+}

@@ -7,8 +7,12 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::Case;
-use crate::extras;
+use crate::idle;
 use crate::meter::Measured;
+use crate::misuse;
+use crate::threads;
+
+const NO_NUMBER: &str = "the count must be a number";
 
 /// What a rival's binary prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,8 +38,13 @@ pub fn main<A: GlobalAlloc + Sync>(allocator: &str, alloc: &'static A) -> ExitCo
         }
         ["run", name] => run(allocator, alloc, name, None),
         ["run", name, "--operations", count] => run(allocator, alloc, name, Some(count)),
-        ["idle"] => Ok(json(&extras::idle(alloc))),
-        ["scaling"] => Ok(json(&extras::scaling(alloc))),
+        ["idle", name] => idle(alloc, name),
+        ["misuse", act] => misuse::run(alloc, act),
+        ["scaling"] => Ok(json(&threads::scaling(alloc))),
+        ["threads", name, count] => threads(alloc, name, count),
+        ["idle-threads", count] => {
+            count.parse().map_err(|_| NO_NUMBER).map(|count| json(&threads::idle(alloc, count)))
+        }
         _ => Err("no such command"),
     };
     match answer {
@@ -45,7 +54,10 @@ pub fn main<A: GlobalAlloc + Sync>(allocator: &str, alloc: &'static A) -> ExitCo
         }
         Err(problem) => {
             eprintln!("bench-{allocator}: {problem}");
-            eprintln!("usage: bench-{allocator} list|run CASE [--operations COUNT]|idle|scaling");
+            eprintln!(
+                "usage: bench-{allocator} list|run CASE [--operations COUNT]|idle SHAPE|misuse ACT|\
+                 scaling|threads SHAPE COUNT|idle-threads COUNT"
+            );
             ExitCode::from(2)
         }
     }
@@ -60,8 +72,22 @@ fn run<A: GlobalAlloc + Sync>(
     let case = Case::<A>::all().into_iter().find(|case| case.name == name);
     let case = case.ok_or("no such case")?;
     let operations = operations.map_or(Ok(case.operations), str::parse);
-    let measured = (case.run)(alloc, operations.map_err(|_| "the count must be a number")?);
+    let measured = (case.run)(alloc, operations.map_err(|_| NO_NUMBER)?);
     Ok(json(&Report { case: name.into(), allocator: allocator.into(), measured }))
+}
+
+fn idle<A: GlobalAlloc + Sync>(alloc: &'static A, name: &str) -> Result<String, &'static str> {
+    let shape = idle::shapes::<A>().into_iter().find(|shape| shape.0 == name);
+    shape.map(|(_, shape)| json(&idle::measure(alloc, shape))).ok_or("no such shape")
+}
+
+fn threads<A: GlobalAlloc + Sync>(
+    alloc: &'static A,
+    name: &str,
+    count: &str,
+) -> Result<String, &'static str> {
+    let count = count.parse().ok().filter(|&count| count > 0).ok_or(NO_NUMBER)?;
+    threads::measure(alloc, name, count).map(|busy| json(&busy)).ok_or("no such shape")
 }
 
 fn json(result: &impl Serialize) -> String {

@@ -62,6 +62,11 @@ impl<'a, A: GlobalAlloc, S: Fn(&mut Random) -> usize> WorkingSet<'a, A, S> {
         Self { alloc, size, random, blocks }
     }
 
+    /// How much is live, bytes.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| block.bytes() as u64).sum()
+    }
+
     /// Frees `count` random blocks, and allocates another for each.
     #[inline]
     pub(crate) fn replace(&mut self, count: u64) {

@@ -18,6 +18,7 @@ pub(crate) fn header(what: &str) -> Vec<String> {
         format!("libc: {}", output_of("getconf", &["GNU_LIBC_VERSION"])),
         format!("compiler: {}", output_of("rustc", &["--version"])),
         format!("crates: {}", crates()),
+        format!("packages: {}", packages()),
         format!("load before: {}", first_line("/proc/loadavg")),
     ];
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -45,6 +46,16 @@ fn crates() -> String {
         Some(format!("{name} {}", rest.split('"').next()?))
     };
     RIVALS.iter().filter_map(|name| version(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The versions of the rivals' packages, as far as they are installed.
+fn packages() -> String {
+    const RIVALS: [&str; 2] = ["libjemalloc2", "libtcmalloc-minimal4"];
+    let version = |name: &&str| {
+        let version = output_of("dpkg-query", &["-W", "-f", "${Version}", name]);
+        format!("{name} {version}")
+    };
+    RIVALS.iter().map(version).collect::<Vec<_>>().join(", ")
 }
 
 /// The word in brackets, as the kernel marks the choice that is in force.

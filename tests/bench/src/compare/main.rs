@@ -2,14 +2,17 @@
 
 mod cases;
 mod child;
-mod extras;
+mod idle;
 mod instructions;
 mod machine;
+mod misuse;
+mod overview;
 mod preload;
 mod report;
 mod rivals;
 mod rows;
 mod summary;
+mod threads;
 mod watch;
 
 use std::path::PathBuf;
@@ -31,10 +34,16 @@ enum Command {
     Cases(cases::Arguments),
     /// Count instructions per operation with valgrind's callgrind, start-up left out.
     Instructions(instructions::Arguments),
-    /// Measure the memory that an idle process keeps, and how well two threads scale.
-    Extras(extras::Arguments),
+    /// Measure the memory that an idle process keeps.
+    Idle(idle::Arguments),
+    /// Commit wrong acts, such as double frees, and tell what came of each.
+    Misuse(misuse::Arguments),
     /// Run whole programs with every allocator preloaded.
     Preload(preload::Arguments),
+    /// Measure many threads on few processors, what idle ones hold, and how well two scale.
+    Threads(threads::Arguments),
+    /// Sum up what all files of results say, target by target.
+    Summary(overview::Arguments),
     /// Render the tables of a CSV file that an earlier run wrote.
     Report {
         /// The file.
@@ -59,8 +68,11 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Cases(arguments) => cases::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
-        Command::Extras(arguments) => extras::run(&arguments),
+        Command::Idle(arguments) => idle::run(&arguments),
+        Command::Misuse(arguments) => misuse::run(&arguments),
         Command::Preload(arguments) => preload::run(&arguments),
+        Command::Summary(arguments) => overview::run(&arguments),
+        Command::Threads(arguments) => threads::run(&arguments),
         Command::Report { csv, output } => {
             let name = csv.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             report::publish(&name, &csv, &output)

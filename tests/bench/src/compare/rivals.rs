@@ -52,6 +52,11 @@ impl Rival {
 }
 
 impl Choice {
+    /// The names that were asked for; none for all.
+    pub(crate) fn only(&self) -> &[String] {
+        &self.allocators
+    }
+
     /// The binaries that take part, those that are missing named on stderr.
     ///
     /// # Errors

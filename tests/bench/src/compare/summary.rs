@@ -99,7 +99,8 @@ fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| (sum / f64::from(count)).exp())
 }
 
-fn in_order<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+/// Each name once, in the order in which they first come.
+pub(crate) fn in_order<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut seen: Vec<String> = Vec::new();
     for name in names {
         if !seen.contains(name) {

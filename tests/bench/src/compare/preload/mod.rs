@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use glob::Pattern;
 
-use self::libraries::Library;
+pub(crate) use self::libraries::Library;
 use self::programs::Program;
 use crate::child::WarmMemory;
 use crate::rows::{Row, Sink};
