@@ -28,7 +28,7 @@ impl<C: Config> Heap<C> {
             self.collect_open(arena, class);
         }
         for class in 0..HostClasses::COUNT {
-            self.publish(arena, class);
+            self.publish(arena, class, 0);
         }
     }
 
@@ -98,7 +98,7 @@ impl<C: Config> Heap<C> {
             bin.frees.add(live);
             // The holders' requests are gone with their blocks.
             bin.requested_bytes.set(0);
-            self.publish(arena, class);
+            self.publish(arena, class, 0);
         }
         self.release_large(arena);
     }

@@ -20,6 +20,10 @@ use crate::{
 /// which allocates and frees one buffer at a time never waits for the arena.
 const RETAINED_BYTES: usize = 1 << 20;
 
+/// A bin's sums are published when they have changed by so many bytes: what all threads write to is not
+/// written on each slow path.
+const PUBLISHED_BYTES: u64 = 32 << 10;
+
 /// A full slab is opened again when the owner has freed this share of its blocks: opening it for
 /// each single one would cost every allocation of a busy program a slow path.
 const REOPEN_SHARE: u32 = 16;
@@ -101,7 +105,7 @@ impl<C: Config> Heap<C> {
                 fresh
             }
         };
-        self.publish(arena, class);
+        self.publish(arena, class, PUBLISHED_BYTES);
         Some(fresh)
     }
 
@@ -367,8 +371,8 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// Tells the arena how this bin's sums have changed.
-    pub(super) fn publish(&self, arena: &Arena<C>, class: usize) {
+    /// Tells the arena how this bin's sums have changed, if it is by so much.
+    pub(super) fn publish(&self, arena: &Arena<C>, class: usize, least_bytes: u64) {
         let (bin, shelf) = (self.bin(class), self.shelf(class));
         let live = self.allocations(class).wrapping_sub(bin.frees.get());
         let block_bytes =
@@ -377,7 +381,11 @@ impl<C: Config> Heap<C> {
             allocated_bytes: live.wrapping_mul(block_bytes),
             requested_bytes: bin.requested_bytes.get(),
         };
-        arena.publish(held.minus(shelf.published.replace(held)));
+        let change = held.minus(shelf.published.get());
+        if (change.allocated_bytes as i64).unsigned_abs() >= least_bytes {
+            shelf.published.set(held);
+            arena.publish(change);
+        }
     }
 
     /// Hands a slab, which the caller's remote free has unparked, back to this heap. Any thread.
