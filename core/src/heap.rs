@@ -16,6 +16,7 @@ mod offer;
 mod outbox;
 mod sampled;
 mod slow;
+mod without_size;
 
 use core::{
     cell::Cell,

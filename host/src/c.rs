@@ -58,6 +58,16 @@ pub unsafe fn free(block: *mut u8) {
     let Some(block) = NonNull::new(block) else { return };
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { thread::heap().free_unsized_fast(block) } {
+        free_otherwise(block);
+    }
+}
+
+/// The same for what is not the thread's own.
+#[cold]
+#[inline(never)]
+fn free_otherwise(block: NonNull<u8>) {
+    // SAFETY: I1: the heap is the calling thread's; the caller of `free` gives the block up.
+    if !unsafe { thread::heap().free_unsized_foreign(block) } {
         free_slow(block, None);
     }
 }

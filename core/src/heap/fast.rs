@@ -231,7 +231,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only; `slab` is what describes the span that the block lies in at that offset, and is
     ///   not of this heap's `bin`. The caller gives `block` up.
     #[inline(always)]
-    unsafe fn free_if_foreign(
+    pub(super) unsafe fn free_if_foreign(
         &self,
         arena: &Arena<C>,
         slab: &Descriptor,
@@ -313,21 +313,9 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout.
-    ///
-    /// # Safety
-    /// - Owner only. The caller gives `block` up.
-    #[inline(always)]
-    pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
-        let Some(descriptor) = self.head_descriptor(block) else { return false };
-        let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
-        // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), None) }
-    }
-
     /// The bin whose address a tag is, if it is one of this heap's.
     #[inline(always)]
-    fn own_bin(&self, tag: usize) -> Option<&Bin> {
+    pub(super) fn own_bin(&self, tag: usize) -> Option<&Bin> {
         let first = ptr::from_ref(self).addr() + CLASSES_START;
         if tag.wrapping_sub(first) >= size_of::<ForClasses>() {
             return None;
@@ -349,7 +337,7 @@ impl<C: Config> Heap<C> {
 
     /// The head of the span that `block` lies in, if the heap knows that ground.
     #[inline(always)]
-    fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
+    pub(super) fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
         let descriptor = ptr::from_ref(self.descriptor_of(block)?);
         // SAFETY: I3: the head of a span is `lead` granules back.
         Some(unsafe { &*descriptor.sub((*descriptor).lead.get() as usize) })
@@ -359,7 +347,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only; `descriptor` is the head of a slab of this heap, of `bin`, and the offset lies
     ///   in its span.
     #[inline(always)]
-    unsafe fn free_local(
+    pub(super) unsafe fn free_local(
         &self,
         descriptor: &Descriptor,
         bin: &Bin,

@@ -166,7 +166,13 @@ impl<C: Config> Heap<C> {
     /// Takes a block of `slab`, from wherever it has one.
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
         let free = &self.bin(slab.class()).free;
-        slab.gather(free);
+        // One after the other, as long as blocks of the slab are not counted: to join two chains is to
+        // walk one of them, through blocks that are in no cache.
+        if slab.granules.get() == 1 && slab.own.head() != Link::END {
+            free.take_all(&slab.own);
+        } else {
+            slab.gather(free);
+        }
         if let Some(located) = free.pop() {
             return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
@@ -285,6 +291,12 @@ impl<C: Config> Heap<C> {
         arena.put_span(span, Held::default());
     }
 
+    /// The same for a slab that may be empty only with what other threads freed.
+    fn release_whole(&self, arena: &Arena<C>, slab: &Descriptor) {
+        let _all = slab.remote.drain();
+        self.release(arena, slab);
+    }
+
     pub(super) fn release_retained(&self, slab: &Descriptor) {
         let kept_blocks = slab.retained_blocks.replace(0);
         let kept_bytes = usize::from(kept_blocks) * slab.block_bytes.get();
@@ -311,10 +323,11 @@ impl<C: Config> Heap<C> {
         if self.offers(slab) {
             return self.open_and_offer(arena, slab);
         }
-        let free = freed_since_full(slab) + slab.gather(&slab.own);
+        // What other threads freed stays where it is, for the time when the slab is current.
+        let free = freed_since_full(slab) + slab.remote.count();
         let others = slab.carved.get() - free;
         if others == 0 {
-            return self.release(arena, slab);
+            return self.release_whole(arena, slab);
         }
         // Told when every other block was freed here: the slab is empty then. Where other threads
         // free some of them, it shows when the slab is current again, or in a collection.
@@ -345,7 +358,7 @@ impl<C: Config> Heap<C> {
             Place::Open if self.offers(slab) => self.offer(arena, slab),
             Place::Open => {
                 self.shelf(slab.class()).remove(Place::Open, slab);
-                self.release(arena, slab);
+                self.release_whole(arena, slab);
             }
             Place::Current
                 if slab.granules.get() == 1 || self.count_current(slab) < slab.carved.get() =>

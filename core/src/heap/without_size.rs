@@ -1,0 +1,38 @@
+//! Frees by callers that don't know the size, as those of C are.
+
+use core::ptr::NonNull;
+
+use super::Heap;
+use crate::{config::Config, descriptor::tag};
+
+impl<C: Config> Heap<C> {
+    /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives `block` up.
+    #[inline(always)]
+    pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
+        let Some(descriptor) = self.head_descriptor(block) else { return false };
+        let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
+        // SAFETY: the tag says that the slab is this heap's.
+        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), None) }
+    }
+
+    /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of another heap's
+    /// slab.
+    ///
+    /// # Safety
+    /// - Owner only. The caller gives `block` up.
+    #[inline]
+    pub unsafe fn free_unsized_foreign(&self, block: NonNull<u8>) -> bool {
+        let Some((arena, slab)) = self.arena().zip(self.head_descriptor(block)) else {
+            return false;
+        };
+        if slab.tag() <= tag::LAST || self.own_bin(slab.tag()).is_some() {
+            return false;
+        }
+        let offset_bytes = slab.offset_of(block);
+        // SAFETY: the tag is that of a slab, in whose span the block lies; the caller gives it up.
+        unsafe { self.free_if_foreign(arena, slab, self.bin(slab.class()), block, offset_bytes, 0) }
+    }
+}
