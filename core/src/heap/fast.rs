@@ -331,8 +331,12 @@ impl<C: Config> Heap<C> {
         if offset_bytes >= self.opened_bytes.get() {
             return None;
         }
+        let descriptors = self.descriptors.get();
         // SAFETY: I3: descriptors exist for every open granule.
-        Some(unsafe { &*self.descriptors.get().add(offset_bytes / C::GRANULE_BYTES) })
+        unsafe {
+            assert_unchecked(!descriptors.is_null());
+            Some(&*descriptors.add(offset_bytes / C::GRANULE_BYTES))
+        }
     }
 
     /// The head of the span that `block` lies in, if the heap knows that ground.
