@@ -10,7 +10,7 @@ use crate::instructions::{self, Count};
 use crate::rivals::Rival;
 use crate::rows;
 
-/// What was counted before there was a profiler.
+/// What was counted at commit 55ac429, the last one before there was a profiler.
 const BEFORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions-before-profiler.csv");
 /// The cases whose instructions are counted.
 const COUNTED: [&str; 4] = ["pair_16b", "pair_1k", "pair_const", "random_1k_10k"];
@@ -56,7 +56,7 @@ pub(super) fn measure(bin_dir: &Path, quick: bool) -> Result<Vec<Cost>> {
         Cost::new("its size", it.dump_bytes as f64 / f64::from(1 << 20), "MiB"),
         Cost::new(format!("estimates of {} runs: mean error", it.runs), it.bias_percent, "%"),
         Cost::new(
-            "estimates that are off by at most 2/√samples (95 are expected)",
+            "estimates off by at most 2/√samples: 95 or more are expected",
             it.near_percent,
             "% of the runs",
         ),
@@ -64,13 +64,12 @@ pub(super) fn measure(bin_dir: &Path, quick: bool) -> Result<Vec<Cost>> {
     Ok(all)
 }
 
-/// A count, and what it has grown by.
+/// A count, and beside it the one before there was a profiler: what else has changed since is in it too.
 fn instructions_of(case: &str, count: f64, before: &[Count]) -> Vec<Cost> {
-    let title = format!("{case}, profiler off");
-    let mut costs = vec![Cost::new(title.clone(), count, "instructions")];
-    if let Some(before) = before.iter().find(|before| before.case == case) {
-        let more = count - before.instructions_per_op;
-        costs.push(Cost::new(title + ", more than without one", more, "instructions"));
-    }
-    costs
+    const UNIT: &str = "instructions";
+    let before = before.iter().find(|before| before.case == case).map(|before| {
+        let figure = format!("{case}, before there was a profiler (commit 55ac429)");
+        Cost::new(figure, before.instructions_per_op, UNIT)
+    });
+    [Cost::new(format!("{case}, profiler off"), count, UNIT)].into_iter().chain(before).collect()
 }

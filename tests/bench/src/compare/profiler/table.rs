@@ -1,5 +1,7 @@
 //! The tables: each mode's time and memory as a multiple of what its allocator needs unprofiled.
 
+use genesis_mem_bench::cases::Unit;
+
 use super::costs::Cost;
 use super::modes::Mode;
 use crate::report;
@@ -33,7 +35,7 @@ fn section(summary: &Summary) -> String {
     let modes: Vec<Mode> = PROFILED.into_iter().filter(ran).collect();
     let names = modes.iter().map(|mode| mode.name());
     let titles: Vec<String> =
-        ["off: CPU ms, MiB"].into_iter().chain(names).map(str::to_owned).collect();
+        ["off: CPU time, MiB"].into_iter().chain(names).map(str::to_owned).collect();
     let mut table = report::new_table("workload", &titles);
     let mut all: Vec<Vec<Ratios>> = vec![Vec::new(); modes.len()];
     for (case, figures) in summary.cases.iter().zip(&summary.figures) {
@@ -41,7 +43,9 @@ fn section(summary: &Summary) -> String {
             let at = summary.allocators.iter().position(|name| name == mode.name())?;
             figures[at].as_ref()
         };
-        let mut cells = vec![case.clone(), figure(Mode::Off).map_or("failed".into(), unprofiled)];
+        let (title, unit) = report::title(case);
+        let off = figure(Mode::Off).map_or("failed".into(), |it| unprofiled(it, unit));
+        let mut cells = vec![format!("{title} ({})", unit.symbol()), off];
         for (&mode, all) in modes.iter().zip(&mut all) {
             let ratios = figure(mode).zip(figure(mode.base())).map(|(it, base)| ratios(it, base));
             all.extend(ratios);
@@ -58,8 +62,8 @@ fn section(summary: &Summary) -> String {
     table.to_string()
 }
 
-fn unprofiled(figure: &Figure) -> String {
-    let cpu = report::digits(figure.best_cpu_ns / 1e6);
+fn unprofiled(figure: &Figure, unit: Unit) -> String {
+    let cpu = report::digits(figure.best_cpu_ns / unit.ns());
     format!("{cpu}, {}", report::digits(figure.median_peak_kib / 1024.0))
 }
 
@@ -78,4 +82,40 @@ fn each(all: &[Ratios], sum: impl Fn(&[f64]) -> Option<f64>) -> Option<Ratios> {
 
 fn text(ratios: Ratios) -> String {
     ratios.map(|ratio| format!("{ratio:.2}")).join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(round: u32, allocator: &str, cpu_ns_per_op: f64, peak_kib: u64) -> Row {
+        Row {
+            group: "g".into(),
+            round,
+            case: "lua".into(),
+            allocator: allocator.into(),
+            operations: 1,
+            cpu_ns_per_op,
+            wall_ns_per_op: cpu_ns_per_op,
+            worst_ns_per_op: None,
+            minor_faults: 0,
+            peak_kib,
+        }
+    }
+
+    #[test]
+    fn each_mode_is_set_against_its_own_allocator() {
+        let rows = [
+            row(1, "off", 1e6, 1024),
+            row(2, "off", 3e6, 1024),
+            row(1, "sampled", 1.1e6, 2048),
+            row(1, "glibc", 2e6, 512),
+            row(1, "heaptrack", 5e6, 1024),
+        ];
+        let text = section(&Summary::of(&rows, "g"));
+        let line = text.lines().find(|line| line.contains("lua")).expect("a row of the program");
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let expected = ["lua (ms)", "1.00, 1.00", "1.10 / 0.55 / 2.00", "2.50 / 2.50 / 2.00"];
+        assert_eq!(cells[1..5], expected, "no column for what did not run");
+    }
 }
