@@ -79,9 +79,11 @@ pub(super) struct Tools {
 impl Tools {
     /// Has a process run in this mode; `preload` where the allocator is not part of it already.
     pub(super) fn prepare(&self, command: &mut Command, mode: Mode, preload: bool) {
-        for name in ["LD_PRELOAD", "GENESIS_MEM_PROFILE", "GENESIS_MEM_PROFILE_FULL"] {
-            command.env_remove(name);
+        // What is measured depends on the mode alone.
+        for suffix in ["", "_FULL", "_INTERVAL", "_EVENTS"] {
+            command.env_remove(format!("GENESIS_MEM_PROFILE{suffix}"));
         }
+        command.env_remove("LD_PRELOAD");
         if mode.is_ours() && preload {
             command.env("LD_PRELOAD", &self.genesis);
         }
