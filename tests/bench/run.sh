@@ -20,7 +20,7 @@ rounds=${rounds:-5}
 
 # cmake builds snmalloc; the libraries are rivals, the programs are what they are tried on.
 packages="cmake g++ valgrind libjemalloc2 libtcmalloc-minimal4 python3 perl lua5.4 ruby sqlite3 z3
-    ghostscript redis-server redis-tools"
+    ghostscript redis-server redis-tools heaptrack"
 missing=$(dpkg-query -W -f '' $packages 2>&1 | sed -n 's/.* matching //p')
 if [ -n "$missing" ] && [ "${INSTALL:-1}" = 1 ]; then
     # A server that a package brings along must not start by itself and take processor time.
@@ -39,7 +39,8 @@ if [ "${JEMALLOC:-1}" = 1 ]; then
     rivals=$rivals,jemalloc
     binaries="$binaries --bin bench-jemalloc"
 fi
-cargo build --release --features "$rivals" --bin compare --bin bench-system --bin bench-stress $binaries
+cargo build --release --features "$rivals" --bin compare --bin bench-system --bin bench-stress \
+    --bin bench-profiler $binaries
 # By itself: mimalloc's crate holds one version at a time.
 cargo build --release --features mimalloc-v2 --bin bench-mimalloc-v2
 ./preload-rivals.sh "$target/rivals"
@@ -61,5 +62,6 @@ measure instructions
 measure misuse $libraries ${quick:+--acts ': 64'}
 measure threads --rounds "${quick:-3}" ${quick:+--counts 64}
 measure idle
+measure profiler --genesis "$preload" --rounds "$rounds" ${quick:+--quick}
 measure summary
 [ -z "$failed" ] || { echo "run.sh: these parts failed:$failed" >&2 && exit 1; }

@@ -81,7 +81,8 @@ pub(crate) fn progress(runs: u64) -> ProgressBar {
     ProgressBar::new(runs).with_style(style.expect("the template is valid"))
 }
 
-fn row(round: u32, report: Report) -> Row {
+/// The row of one run.
+pub(crate) fn row(round: u32, report: Report) -> Row {
     let Report { case, allocator, measured } = report;
     Row {
         group: GROUP.into(),

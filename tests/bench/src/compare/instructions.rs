@@ -43,10 +43,10 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Count {
-    case: String,
-    allocator: String,
-    instructions_per_op: f64,
+pub(crate) struct Count {
+    pub(crate) case: String,
+    pub(crate) allocator: String,
+    pub(crate) instructions_per_op: f64,
 }
 
 /// Counts, writes `instructions.csv`, prints the table, and checks it against an earlier file.
@@ -87,7 +87,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     check(&counts, &limits, arguments.tolerance_percent)
 }
 
-fn per_operation(rival: &Rival, case: &str) -> Result<f64> {
+/// Instructions of one operation of a case, by callgrind.
+///
+/// # Errors
+/// When valgrind is missing or the binary does not run under it.
+pub(crate) fn per_operation(rival: &Rival, case: &str) -> Result<f64> {
     let [few, many] = OPERATIONS;
     let difference = count(rival, case, many)? as f64 - count(rival, case, few)? as f64;
     Ok(difference / (many - few) as f64)

@@ -18,7 +18,7 @@ pub(crate) fn header(what: &str) -> Vec<String> {
         format!("libc: {}", output_of("getconf", &["GNU_LIBC_VERSION"])),
         format!("compiler: {}", output_of("rustc", &["--version"])),
         format!("crates: {}", crates()),
-        format!("packages: {}", packages()),
+        format!("packages: {}", packages(&["libjemalloc2", "libtcmalloc-minimal4"])),
         format!("load before: {}", first_line("/proc/loadavg")),
     ];
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -48,14 +48,13 @@ fn crates() -> String {
     RIVALS.iter().filter_map(|name| version(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The versions of the rivals' packages, as far as they are installed.
-fn packages() -> String {
-    const RIVALS: [&str; 2] = ["libjemalloc2", "libtcmalloc-minimal4"];
+/// The versions of Debian's packages, as far as they are installed.
+pub(crate) fn packages(names: &[&str]) -> String {
     let version = |name: &&str| {
         let version = output_of("dpkg-query", &["-W", "-f", "${Version}", name]);
         format!("{name} {version}")
     };
-    RIVALS.iter().map(version).collect::<Vec<_>>().join(", ")
+    names.iter().map(version).collect::<Vec<_>>().join(", ")
 }
 
 /// The word in brackets, as the kernel marks the choice that is in force.

@@ -8,6 +8,7 @@ mod machine;
 mod misuse;
 mod overview;
 mod preload;
+mod profiler;
 mod report;
 mod rivals;
 mod rows;
@@ -40,6 +41,8 @@ enum Command {
     Misuse(misuse::Arguments),
     /// Run whole programs with every allocator preloaded.
     Preload(preload::Arguments),
+    /// Measure what the profiler costs, switched off, sampling and recording everything.
+    Profiler(profiler::Arguments),
     /// Measure many threads on few processors, what idle ones hold, and how well two scale.
     Threads(threads::Arguments),
     /// Sum up what all files of results say, target by target.
@@ -71,6 +74,7 @@ fn main() -> Result<()> {
         Command::Idle(arguments) => idle::run(&arguments),
         Command::Misuse(arguments) => misuse::run(&arguments),
         Command::Preload(arguments) => preload::run(&arguments),
+        Command::Profiler(arguments) => profiler::run(&arguments),
         Command::Summary(arguments) => overview::run(&arguments),
         Command::Threads(arguments) => threads::run(&arguments),
         Command::Report { csv, output } => {

@@ -115,11 +115,9 @@ impl Cell {
 
 /// A table of all cases, the least time of each row in bold.
 fn figures(summary: &Summary, cell: impl Fn(&Figure, Unit) -> Cell) -> String {
-    let known = Case::<System>::all();
     let mut table = new_table("case", &summary.allocators);
     for (name, figures) in summary.cases.iter().zip(&summary.figures) {
-        let case = known.iter().find(|case| case.name == name);
-        let (title, unit) = case.map_or((name.as_str(), Unit::Ms), |case| (case.title, case.unit));
+        let (title, unit) = title(name);
         let cells: Vec<Option<Cell>> =
             figures.iter().map(|figure| figure.as_ref().map(|it| cell(it, unit))).collect();
         let least_ns = cells.iter().flatten().map(|cell| cell.ns).fold(f64::INFINITY, f64::min);
@@ -129,6 +127,12 @@ fn figures(summary: &Summary, cell: impl Fn(&Figure, Unit) -> Cell) -> String {
         table.add_row([vec![title], cells.iter().map(text).collect()].concat());
     }
     table.to_string()
+}
+
+/// What a report calls a case, or a program, and the unit of its times.
+pub(crate) fn title(name: &str) -> (&str, Unit) {
+    let case = Case::<System>::all().into_iter().find(|case| case.name == name);
+    case.map_or((name, Unit::Ms), |case| (case.title, case.unit))
 }
 
 /// A table in Markdown with a column for each allocator.
@@ -143,7 +147,7 @@ pub(crate) fn new_table(title: &str, allocators: &[String]) -> Table {
 }
 
 /// Three significant digits.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),

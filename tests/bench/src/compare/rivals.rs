@@ -38,9 +38,22 @@ impl Rival {
     /// # Errors
     /// When it cannot be run, fails, or prints something else.
     pub(crate) fn ask<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        self.ask_prepared(arguments, |_| ())
+    }
+
+    /// The same, as `prepare` has the process.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn ask_prepared<T: DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<T> {
         let what = || format!("{} on {}", arguments.join(" "), self.name);
         let mut command = Command::new(&self.binary);
         command.args(arguments);
+        prepare(&mut command);
         child::limit_time(&mut command);
         let output = command.output().with_context(what)?;
         if !output.status.success() {
@@ -91,6 +104,7 @@ impl Choice {
     }
 }
 
+/// The folder of this binary, where cargo puts the others as well.
 pub(crate) fn beside_this_binary() -> Result<PathBuf> {
     let this = env::current_exe().context("cannot tell where this binary is")?;
     Ok(this.parent().map(Path::to_path_buf).unwrap_or_default())

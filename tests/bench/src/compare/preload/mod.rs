@@ -1,11 +1,12 @@
 //! `compare preload`: whole programs with each allocator preloaded.
 
 mod libraries;
-mod programs;
+pub(crate) mod programs;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use glob::Pattern;
@@ -62,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&arguments.output.out)?;
     let csv = arguments.output.out.join("preload.csv");
     let mut sink = Sink::create(&csv, &machine::header("programs under LD_PRELOAD"))?;
-    let mut bench = Bench { work: work.clone(), printed: HashMap::new() };
+    let mut bench = Bench::new(&work);
     let bar =
         cases::progress(u64::from(arguments.rounds) * (programs.len() * libraries.len()) as u64);
     let mut warm = vec![WarmMemory::default(); programs.len()];
@@ -71,10 +72,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             for library in &libraries {
                 bar.set_message(format!("round {round}: {} on {}", program.name, library.name));
                 warm.prepare().context("there is too little memory for this program")?;
-                match bench.once(program, library) {
+                match bench.once(program, library.name, &[], |it| library.give_to(it)) {
                     Ok(outcome) => {
                         warm.learn(outcome.peak_kib);
-                        sink.add(&row(round, program, library, &outcome))?;
+                        sink.add(&row(round, program, library.name, &outcome))?;
                     }
                     Err(problem) => bar.suspend(|| eprintln!("{problem:#}")),
                 }
@@ -87,45 +88,57 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     report::publish("preload", &csv, &arguments.output)
 }
 
-struct Bench {
+/// Runs programs, and sees to it that they always print the same.
+pub(crate) struct Bench {
     work: PathBuf,
     /// What each program printed when it first ran.
     printed: HashMap<&'static str, Vec<u8>>,
 }
 
 impl Bench {
-    fn once(&mut self, program: &Program, library: &Library) -> Result<Outcome> {
+    /// `work` is a folder for what they print.
+    pub(crate) fn new(work: &Path) -> Self {
+        Self { work: work.to_path_buf(), printed: HashMap::new() }
+    }
+
+    /// Runs a program once, behind `wrapper` and as `prepare` has it; `name` tells how in errors.
+    ///
+    /// # Errors
+    /// When it cannot be run, fails, or prints something else than the first time.
+    pub(crate) fn once(
+        &mut self,
+        program: &Program,
+        name: &str,
+        wrapper: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Outcome> {
         let output = self.work.join("output");
-        let mut command = program.command(&output)?;
-        library.give_to(&mut command);
+        let mut command = program.command(wrapper, &output)?;
+        prepare(&mut command);
         let companion = program.companion().map(|mut command| command.spawn()).transpose()?;
         let outcome = watch::run(command)
-            .with_context(|| format!("{} on {} cannot be watched", program.name, library.name))?;
+            .with_context(|| format!("{} on {name} cannot be watched", program.name))?;
         if let Some(mut companion) = companion {
             companion.wait()?;
         }
         if !outcome.status.success() {
-            bail!("{} on {} failed: {}", program.name, library.name, outcome.status);
+            bail!("{} on {name} failed: {}", program.name, outcome.status);
         }
-        self.check_output(program, library, &output)?;
-        Ok(outcome)
-    }
-
-    fn check_output(&mut self, program: &Program, library: &Library, output: &Path) -> Result<()> {
         let printed = fs::read(output)?;
         if self.printed.entry(program.name).or_insert_with(|| printed.clone()) != &printed {
-            bail!("{} prints something else on {}", program.name, library.name);
+            bail!("{} prints something else on {name}", program.name);
         }
-        Ok(())
+        Ok(outcome)
     }
 }
 
-fn row(round: u32, program: &Program, library: &Library, outcome: &Outcome) -> Row {
+/// The row of one run, of a program on the allocator, or in the mode, of that name.
+pub(crate) fn row(round: u32, program: &Program, name: &str, outcome: &Outcome) -> Row {
     Row {
         group: program.group.into(),
         round,
         case: program.name.into(),
-        allocator: library.name.into(),
+        allocator: name.into(),
         operations: 1,
         cpu_ns_per_op: outcome.cpu_ns as f64,
         wall_ns_per_op: outcome.wall_ns as f64,

@@ -1,5 +1,6 @@
 //! The programs that are run with each allocator.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,13 +72,15 @@ impl Program {
         self
     }
 
-    /// What to run with the allocator; what it prints goes to `output`.
+    /// What to run with the allocator, behind the words of `wrapper`; what it prints goes to `output`.
     ///
     /// # Errors
     /// When the output cannot be created or the input is missing.
-    pub(crate) fn command(&self, output: &Path) -> io::Result<Command> {
-        let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).stdout(File::create(output)?).stderr(Stdio::null());
+    pub(crate) fn command(&self, wrapper: &[&str], output: &Path) -> io::Result<Command> {
+        let mut words = wrapper.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command.args(words).args(&self.arguments);
+        command.stdout(File::create(output)?).stderr(Stdio::null());
         command.stdin(match &self.input {
             Some(path) => File::open(path)?.into(),
             None => Stdio::null(),
