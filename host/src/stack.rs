@@ -34,6 +34,7 @@ const MAX_SKIPPED: usize = 64;
 /// To be called once, and not from a signal handler.
 pub fn prepare() {
     machine::look_for_find_object();
+    module::look_for_lasting();
 }
 
 /// The stack pointer where this is called, for [`capture`].
