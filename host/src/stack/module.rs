@@ -4,7 +4,7 @@ use core::{
     ops::Range,
     slice,
     sync::atomic::{
-        AtomicU64, AtomicUsize,
+        AtomicBool, AtomicU64, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
@@ -26,6 +26,8 @@ pub(super) struct Module {
     header: usize,
     /// Another number for another module that is loaded at the same addresses later.
     pub(super) salt: u64,
+    /// Whether it stays as long as this code can run.
+    pub(super) is_lasting: bool,
 }
 
 /// The head of `.eh_frame_hdr`, in the only encoding that linkers use.
@@ -78,12 +80,16 @@ impl Lasting {
         let salt = self.salt.load(Acquire);
         let [start, bytes, header] =
             [&self.start, &self.bytes, &self.header].map(|part| part.load(Relaxed));
-        (salt != 0).then_some(Module { start, bytes, header, salt })
+        (salt != 0).then_some(Module { start, bytes, header, salt, is_lasting: true })
     }
 }
 
-/// Looks for the modules that stay.
+/// Looks for the modules that stay, once.
 pub(super) fn look_for_lasting() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.swap(true, Relaxed) {
+        return;
+    }
     for (lasting, address) in LASTING.iter().zip(machine::lasting_code()) {
         if let Some(module) = Module::search(address) {
             lasting.set(&module);
@@ -93,7 +99,8 @@ pub(super) fn look_for_lasting() {
 
 impl Module {
     /// No address.
-    pub(super) const NONE: Self = Self { start: 0, bytes: 0, header: 0, salt: 0 };
+    pub(super) const NONE: Self =
+        Self { start: 0, bytes: 0, header: 0, salt: 0, is_lasting: false };
 
     /// The module that an address is in.
     pub(super) fn of(address: usize) -> Option<Self> {
@@ -120,7 +127,8 @@ impl Module {
 
     fn new(addresses: Range<usize>, header: usize) -> Self {
         let Range { start, end } = addresses;
-        let mut module = Self { start, bytes: end.saturating_sub(start), header, salt: 0 };
+        let bytes = end.saturating_sub(start);
+        let mut module = Self { start, bytes, header, ..Self::NONE };
         let tables = module
             .header()
             .map_or(0, |header| u64::from(header.entries) << 32 | u64::from(header.frames as u32));
