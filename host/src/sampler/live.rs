@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::{
-    memory::{Array, List},
+    memory::{Array, List, fetch_early},
     records::{Live, Row},
     shards::{SHARDS, Shard, Shards, hash},
 };
@@ -131,6 +131,18 @@ impl Part {
         Some(&mut self.rows[row as usize - 1].live)
     }
 
+    /// Has the sample that came last of those in a chain fetched, which [`remove`](Self::remove) looks
+    /// at first.
+    #[inline(always)]
+    pub(super) fn fetch_early(&mut self, address: u64) {
+        if self.len > 0 {
+            let row = *self.head_mut(address);
+            if let Some(row) = self.rows.get((row as usize).wrapping_sub(1)) {
+                fetch_early(row);
+            }
+        }
+    }
+
     /// Forgets the sample at `address`, and returns it.
     pub(super) fn remove(&mut self, address: u64) -> Option<Live> {
         let (before, row) = self.find(address)?;
@@ -173,4 +185,38 @@ pub(super) fn copy<S>(sums: impl FnOnce() -> Option<S>) -> Option<(List<Live>, S
         let is_copied = parts.iter().all(|part| part.iter().all(|live| all.push(*live)));
         if is_copied { Some((all, sums()?)) } else { None }
     })
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_found_until_it_is_removed() {
+        let mut part = Part::EMPTY;
+        let mut known = HashMap::new();
+        let mut random = 1_u64;
+        for time_ns in 1..200_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Dense at first, then pages, then more and more live ones.
+            let shift = if time_ns < 50_000 { 4 } else { 12 };
+            let address = (1 + (random >> 40) % (1 + time_ns / 4)) << shift;
+            match known.remove(&address) {
+                Some(noted) => {
+                    assert_eq!(part.remove(address).map(|live| live.time_ns), Some(noted))
+                }
+                None => {
+                    assert!(part.get_mut(address).is_none() && part.remove(address).is_none());
+                    assert!(part.insert(&Live { address, time_ns, ..Live::default() }));
+                    known.insert(address, time_ns);
+                }
+            }
+        }
+        assert!(known.len() > 5_000 && part.len == known.len());
+        assert!(part.touched < 2 * known.len(), "rows are used again");
+        let all: HashMap<u64, u64> = part.iter().map(|live| (live.address, live.time_ns)).collect();
+        assert_eq!(all, known);
+    }
 }

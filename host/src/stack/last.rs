@@ -171,12 +171,18 @@ impl Last {
     #[inline]
     fn keep(&mut self, old: usize, new: usize, is_whole: bool) {
         let dropped = (old + new).saturating_sub(KEPT);
-        let (gone, more) = if dropped == 0 { (0, 0) } else { (old.min(dropped.max(KEPT / 2)), 1) };
-        self.frames.copy_within(gone..old, 0);
-        let old = old - gone;
-        self.frames.copy_within(ROOM - new.., old);
+        let mut old = old;
+        if dropped > 0 {
+            // Some more, so that this is not done each time.
+            let gone = old.min(dropped.max(KEPT / 2));
+            self.frames.copy_within(gone..old, 0);
+            old -= gone;
+        }
+        for index in 0..new {
+            self.frames[old + index] = self.frames[ROOM - new + index];
+        }
         self.kept = old + new;
-        self.is_whole = is_whole && more == 0;
+        self.is_whole = is_whole && dropped == 0;
     }
 
     /// Notes the module that the walk is in, if that may go; false where there are too many.
