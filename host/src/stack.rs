@@ -6,9 +6,12 @@
 //! library cannot find a module without a lock) the frame pointer is followed, as long as what it
 //! leads to follows a call.
 //!
-//! Nothing here allocates, locks, or reads what is not mapped, so it works in signal handlers and on
-//! any stack. It takes 512 bytes of that, or 8 KiB where a rule is new. Rules are worked out once per instruction,
-//! and kept.
+//! Most of a stack is as it was in the walk before, so that is kept for a few threads: a walk goes on
+//! along it where it may.
+//!
+//! Nothing here allocates, waits, or reads what is not mapped, so it works in signal handlers and on
+//! any stack. It takes 640 bytes of that, or 8 KiB where a rule is new. Rules are worked
+//! out once per instruction, and kept.
 //!
 //! What cannot be told ends the walk, and what was found until then stays: code in the middle of
 //! aligning its stack that a signal interrupted, and on aarch64 whatever a signal interrupted before
