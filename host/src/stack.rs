@@ -6,9 +6,12 @@
 //! library cannot find a module without a lock) the frame pointer is followed, as long as what it
 //! leads to follows a call.
 //!
-//! Nothing here allocates, locks, or reads what is not mapped, so it works in signal handlers and on
-//! any stack. It takes 512 bytes of that, or 8 KiB where a rule is new. Rules are worked out once per instruction,
-//! and kept.
+//! Most of a stack is as it was in the walk before, so that is kept for a few threads: a walk goes on
+//! along it where it may.
+//!
+//! Nothing here allocates, waits, or reads what is not mapped, so it works in signal handlers and on
+//! any stack. It takes 640 bytes of that, or 8 KiB where a rule is new. Rules are worked
+//! out once per instruction, and kept.
 //!
 //! What cannot be told ends the walk, and what was found until then stays: code in the middle of
 //! aligning its stack that a signal interrupted, and on aarch64 whatever a signal interrupted before
@@ -16,16 +19,17 @@
 
 mod cache;
 mod image;
+mod last;
 mod machine;
 mod module;
 mod rule;
 mod walk;
 mod window;
 
-use self::walk::Walk;
+use self::{last::Frame, walk::Walk};
 
-/// Bytes of memory that the table of rules takes once all of it is in use.
-pub const TABLE_BYTES: usize = size_of_val(&cache::RULES);
+/// Bytes of memory that the table of rules, and what is kept of walks, take once all is in use.
+pub const TABLE_BYTES: usize = size_of_val(&cache::RULES) + last::BYTES;
 
 /// How many frames are passed over in search of the first one that is wanted.
 const MAX_SKIPPED: usize = 64;
@@ -34,6 +38,7 @@ const MAX_SKIPPED: usize = 64;
 /// To be called once, and not from a signal handler.
 pub fn prepare() {
     machine::look_for_find_object();
+    module::look_for_lasting();
 }
 
 /// The stack pointer where this is called, for [`capture`].
@@ -52,20 +57,39 @@ pub fn here() -> usize {
 #[inline(never)]
 pub fn capture(frames: &mut [usize], above: usize) -> usize {
     let mut walk = Walk::from(machine::registers());
-    let mut skipped = 0;
-    let mut count = 0;
-    while count < frames.len()
-        && let Some(place) = walk.step()
-    {
-        if count > 0 || place >= above {
-            frames[count] = walk.address();
-            count += 1;
-        } else {
-            skipped += 1;
-            if skipped == MAX_SKIPPED {
-                break;
-            }
+    let mut found = Found { frames, above, count: 0, skipped: 0 };
+    if !last::follow(&mut walk, &mut found) {
+        while found.wants_more()
+            && let Some(frame) = walk.step()
+        {
+            found.add(&frame);
         }
     }
-    count
+    found.count
+}
+
+/// What a walk has come through, as far as it is wanted.
+struct Found<'a> {
+    frames: &'a mut [usize],
+    above: usize,
+    count: usize,
+    skipped: usize,
+}
+
+impl Found<'_> {
+    #[inline(always)]
+    fn wants_more(&self) -> bool {
+        self.count < self.frames.len() && self.skipped < MAX_SKIPPED
+    }
+
+    #[inline(always)]
+    fn add(&mut self, frame: &Frame) {
+        if self.count > 0 || frame.place >= self.above {
+            // What to say of a frame: its return address, or one byte into an interrupted instruction.
+            self.frames[self.count] = frame.at.wrapping_add(1);
+            self.count += 1;
+        } else {
+            self.skipped += 1;
+        }
+    }
 }

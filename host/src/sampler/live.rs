@@ -1,117 +1,172 @@
-//! The samples that are live, by address: open addressing with linear probing, at most three quarters
-//! full.
+//! The samples that are live, by address: rows, and chains of them from hashes of their addresses.
+//! Neighbours in memory have theirs on one cache line, and rows that came free are used first, since
+//! programs use what is near and what is recent.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
 
 use super::{
-    memory::{Array, List},
-    records::Live,
+    memory::{Array, List, fetch_early},
+    records::{Live, Row},
     shards::{SHARDS, Shard, Shards, hash},
 };
 
 /// The table, for who must lock it.
-pub(super) static TABLE: Shards<Part> =
-    Shards::new([const { Shard::new(Part { slots: Array::new(), len: 0 }) }; SHARDS]);
+pub(super) static TABLE: Shards<Part> = Shards::new([const { Shard::new(Part::EMPTY) }; SHARDS]);
 
-/// A part of the table; an address of zero is an empty slot.
+/// A part of the table. Rows are counted from one, zero is none.
 pub(super) struct Part {
-    slots: Array<Live>,
+    /// The first row of each chain.
+    heads: Array<u32>,
+    rows: Array<Row>,
+    /// How many rows were used so far, now or before.
+    touched: usize,
+    /// The first of those that are not used now.
+    unused: u32,
     len: usize,
 }
 
-/// How many slots a part starts with.
-const SLOTS: usize = 256;
+/// How many chains and rows a part starts with.
+const CHAINS: usize = 1024;
+const ROWS: usize = 64;
 
-fn hash_of(address: u64) -> u64 {
-    // Blocks are aligned to 16 bytes.
-    hash(address >> 4)
+/// Addresses that share a chain differ below this bit; those that share a cache line of heads below
+/// the other one; and a part below the last.
+const CHAIN_SHIFT: u32 = 6;
+const LINE_SHIFT: u32 = 10;
+const PART_SHIFT: u32 = 16;
+
+/// Which chain, of a power of two.
+fn chain_of(address: u64) -> usize {
+    let within_line = (1 << (LINE_SHIFT - CHAIN_SHIFT)) - 1;
+    (hash(address >> LINE_SHIFT) ^ (address >> CHAIN_SHIFT & within_line)) as usize
 }
 
 impl Part {
-    /// The slots that are used: a power of two, since they wrap.
-    fn capacity(&self) -> usize {
-        self.slots.len().checked_ilog2().map_or(0, |log2| 1 << log2)
+    const EMPTY: Self =
+        Self { heads: Array::new(), rows: Array::new(), touched: 0, unused: 0, len: 0 };
+
+    /// The chains that are used: a power of two.
+    fn chains(&self) -> usize {
+        self.heads.len().checked_ilog2().map_or(0, |log2| 1 << log2)
     }
 
-    /// Where an address is, or the free slot where it would be.
-    fn find(&self, address: u64) -> usize {
-        let mask = self.capacity() - 1;
-        let mut slot = hash_of(address) as usize & mask;
-        while self.slots[slot].address != address && self.slots[slot].address != 0 {
-            slot = (slot + 1) & mask;
-        }
-        slot
+    fn head_mut(&mut self, address: u64) -> &mut u32 {
+        let chain = chain_of(address) & (self.chains() - 1);
+        &mut self.heads[chain]
     }
 
     /// Makes room for one more; false where there is no memory.
+    #[inline]
     fn make_room(&mut self) -> bool {
-        let capacity = self.capacity();
-        if (self.len + 1) * 4 <= capacity * 3 {
+        let has_room =
+            self.len < self.chains() && (self.unused != 0 || self.touched < self.rows.len());
+        has_room || self.grow()
+    }
+
+    #[cold]
+    fn grow(&mut self) -> bool {
+        if self.unused == 0
+            && self.touched == self.rows.len()
+            && !self.rows.grow((2 * self.touched).max(ROWS))
+        {
+            return false;
+        }
+        let chains = self.chains();
+        if self.len < chains {
             return true;
         }
-        let Some(slots) = Array::zeroed((capacity * 2).max(SLOTS)) else { return false };
-        let old = core::mem::replace(&mut self.slots, slots);
-        for live in old[..capacity].iter().filter(|live| live.address != 0) {
-            let slot = self.find(live.address);
-            self.slots[slot] = *live;
+        let Some(heads) = Array::zeroed((4 * chains).max(CHAINS)) else { return false };
+        self.heads = heads;
+        for row in 0..self.touched {
+            let address = self.rows[row].live.address;
+            if address != 0 {
+                let head = self.head_mut(address);
+                let next = core::mem::replace(head, row as u32 + 1);
+                self.rows[row].next = next;
+            }
         }
         true
     }
 
-    /// Notes a sample; false where there is no memory.
+    /// Notes a sample, at an address where there is none; false where there is no memory.
     pub(super) fn insert(&mut self, live: &Live) -> bool {
         if !self.make_room() {
             return false;
         }
-        let slot = self.find(live.address);
-        self.len += usize::from(self.slots[slot].address == 0);
-        self.slots[slot] = *live;
+        let row = match self.unused {
+            0 => {
+                self.touched += 1;
+                self.touched
+            }
+            unused => unused as usize,
+        };
+        self.unused = self.rows[row - 1].next;
+        let next = core::mem::replace(self.head_mut(live.address), row as u32);
+        self.rows[row - 1].live = *live;
+        self.rows[row - 1].next = next;
+        self.len += 1;
         true
+    }
+
+    /// The row before that of an address in its chain, zero where that is the first; and its own.
+    fn find(&mut self, address: u64) -> Option<(u32, u32)> {
+        if self.len == 0 {
+            return None;
+        }
+        let (mut before, mut row) = (0, *self.head_mut(address));
+        while row != 0 {
+            let Row { live, next, .. } = &self.rows[row as usize - 1];
+            if live.address == address {
+                return Some((before, row));
+            }
+            (before, row) = (row, *next);
+        }
+        None
     }
 
     /// The sample at `address`.
     pub(super) fn get_mut(&mut self, address: u64) -> Option<&mut Live> {
-        if self.len == 0 {
-            return None;
+        let (_, row) = self.find(address)?;
+        Some(&mut self.rows[row as usize - 1].live)
+    }
+
+    /// Has the sample that came last of those in a chain fetched, which [`remove`](Self::remove) looks
+    /// at first.
+    #[inline(always)]
+    pub(super) fn fetch_early(&mut self, address: u64) {
+        if self.len > 0 {
+            let row = *self.head_mut(address);
+            if let Some(row) = self.rows.get((row as usize).wrapping_sub(1)) {
+                fetch_early(row);
+            }
         }
-        let slot = self.find(address);
-        Some(&mut self.slots[slot]).filter(|live| live.address == address)
     }
 
     /// Forgets the sample at `address`, and returns it.
     pub(super) fn remove(&mut self, address: u64) -> Option<Live> {
-        let removed = *self.get_mut(address)?;
-        let mask = self.capacity() - 1;
-        let mut hole = self.find(address);
-        let mut slot = hole;
-        // What follows moves up, as far as it may: not before where its search begins.
-        loop {
-            slot = (slot + 1) & mask;
-            let live = self.slots[slot];
-            if live.address == 0 {
-                break;
-            }
-            let home = hash_of(live.address) as usize & mask;
-            if slot.wrapping_sub(home) & mask >= slot.wrapping_sub(hole) & mask {
-                self.slots[hole] = live;
-                hole = slot;
-            }
+        let (before, row) = self.find(address)?;
+        let removed = self.rows[row as usize - 1];
+        match before {
+            0 => *self.head_mut(address) = removed.next,
+            before => self.rows[before as usize - 1].next = removed.next,
         }
-        self.slots[hole] = Live::default();
+        let place = &mut self.rows[row as usize - 1];
+        place.live.address = 0;
+        place.next = core::mem::replace(&mut self.unused, row);
         self.len -= 1;
-        Some(removed)
+        Some(removed.live)
     }
 
     fn iter(&self) -> impl Iterator<Item = &Live> {
-        self.slots[..self.capacity()].iter().filter(|live| live.address != 0)
+        self.rows[..self.touched].iter().map(|row| &row.live).filter(|live| live.address != 0)
     }
 }
 
 /// Runs `f` on the part of the table that an address belongs to. What `f` adds to the sums meanwhile is
 /// added before anybody else looks at both.
 pub(super) fn with<R>(address: u64, f: impl FnOnce(&mut Part) -> R) -> R {
-    TABLE.shard(Shards::<Part>::index_of(hash_of(address))).with(f)
+    TABLE.shard(Shards::<Part>::index_of(hash(address >> PART_SHIFT))).with(f)
 }
 
 /// The address of some sample within a range.
@@ -130,4 +185,38 @@ pub(super) fn copy<S>(sums: impl FnOnce() -> Option<S>) -> Option<(List<Live>, S
         let is_copied = parts.iter().all(|part| part.iter().all(|live| all.push(*live)));
         if is_copied { Some((all, sums()?)) } else { None }
     })
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_found_until_it_is_removed() {
+        let mut part = Part::EMPTY;
+        let mut known = HashMap::new();
+        let mut random = 1_u64;
+        for time_ns in 1..200_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Dense at first, then pages, then more and more live ones.
+            let shift = if time_ns < 50_000 { 4 } else { 12 };
+            let address = (1 + (random >> 40) % (1 + time_ns / 4)) << shift;
+            match known.remove(&address) {
+                Some(noted) => {
+                    assert_eq!(part.remove(address).map(|live| live.time_ns), Some(noted))
+                }
+                None => {
+                    assert!(part.get_mut(address).is_none() && part.remove(address).is_none());
+                    assert!(part.insert(&Live { address, time_ns, ..Live::default() }));
+                    known.insert(address, time_ns);
+                }
+            }
+        }
+        assert!(known.len() > 5_000 && part.len == known.len());
+        assert!(part.touched < 2 * known.len(), "rows are used again");
+        let all: HashMap<u64, u64> = part.iter().map(|live| (live.address, live.time_ns)).collect();
+        assert_eq!(all, known);
+    }
 }

@@ -24,6 +24,21 @@ pub(super) fn used_bytes() -> usize {
     USED_BYTES.load(Relaxed)
 }
 
+/// Has the processor fetch a value while it does something else.
+#[inline(always)]
+pub(super) fn fetch_early<T>(value: &T) {
+    let place: *const T = value;
+    // SAFETY: changes no more than what is in the caches.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!("prefetcht0 [{}]", in(reg) place,
+            options(nostack, readonly, preserves_flags));
+        #[cfg(target_arch = "aarch64")]
+        core::arch::asm!("prfm pldl1keep, [{}]", in(reg) place,
+            options(nostack, readonly, preserves_flags));
+    }
+}
+
 /// Maps `bytes` bytes, or as many from now on instead of `old_bytes` at `old`, which may move.
 ///
 /// # Safety

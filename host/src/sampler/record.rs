@@ -32,7 +32,8 @@ fn calling_stack() -> u32 {
     let mut frames = [0; FRAMES + OWN_FRAMES];
     let count = stack::capture(&mut frames, 0);
     let frames = &frames[..count];
-    let own = frames.iter().take(OWN_FRAMES).rposition(|&frame| os::is_own_code(frame));
+    let is_own = os::own_code();
+    let own = frames.iter().take(OWN_FRAMES).rposition(|&frame| is_own(frame));
     let callers = &frames[own.map_or(0, |last| last + 1)..];
     stacks::intern(&callers[..callers.len().min(FRAMES)])
 }
@@ -76,12 +77,16 @@ pub(crate) fn taken(memory: Memory, sample: &Sample) {
 /// The sample at `address` is free, or about to be.
 #[cold]
 pub(crate) fn freed(address: usize) {
-    let (address, time_ns) = (address as u64, os::now_ns());
+    let address = address as u64;
     let noted = live::with(address, |part| {
-        part.remove(address).inspect(|live| usages::free(live, time_ns))
+        part.fetch_early(address);
+        let time_ns = os::now_ns();
+        let live = part.remove(address)?;
+        usages::free(&live, time_ns);
+        Some((live, time_ns))
     });
     // Where there was no memory for it, it is not known.
-    let Some(live) = noted else { return };
+    let Some((live, time_ns)) = noted else { return };
     happened(&live, Kind::Free, time_ns, live.stack, thread::id());
 }
 

@@ -18,6 +18,15 @@ pub(super) struct Live {
     pub(super) weight: f32,
 }
 
+/// A live sample in its table, with the next row of its chain; on a cache line of its own.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Row {
+    pub(super) live: Live,
+    pub(super) next: u32,
+    pub(super) reserved: [u32; 3],
+}
+
 /// What one thread has done at one place; sums are over what samples stand for.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -86,11 +95,15 @@ const _: () = assert!(size_of::<Live>() == 48 && size_of::<Usage>() == 88);
 const _: () = assert!(size_of::<Happened>() == 48 && size_of::<Level>() == 32);
 const _: () = assert!(size_of::<Span>() == 32 && size_of::<Frames>() == 16);
 
+const _: () = assert!(size_of::<Row>() == 64);
+
 // SAFETY: numbers, valid as zeroes, and no gaps between them: their sizes, checked above, are the sums
 // of those of their fields.
 unsafe impl Zeroable for Live {}
 // SAFETY: as above.
 unsafe impl Pod for Live {}
+// SAFETY: as above.
+unsafe impl Zeroable for Row {}
 // SAFETY: as above.
 unsafe impl Zeroable for Usage {}
 // SAFETY: as above.

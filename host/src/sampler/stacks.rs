@@ -1,6 +1,8 @@
 //! Call stacks, each kept once.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::{
     index::Index,
     memory::List,
@@ -24,16 +26,33 @@ pub(super) struct Part {
     index: Index,
 }
 
-/// Four sums side by side, since each step of one waits for the step before.
+/// Two sums side by side, since each step of one waits for the step before.
 fn hash_of(frames: &[usize]) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut sums = [frames.len() as u64, 1, 2, 3];
-    for four in frames.chunks(sums.len()) {
-        for (sum, &frame) in sums.iter_mut().zip(four) {
-            *sum = (sum.rotate_left(23) ^ frame as u64).wrapping_mul(ODD);
-        }
-    }
-    sums.iter().fold(0, |all, &sum| hash(all ^ sum))
+    const ODD: [u64; 4] = [
+        0x9e37_79b9_7f4a_7c15,
+        0xbf58_476d_1ce4_e5b9,
+        0x94d0_49bb_1331_11eb,
+        0xd6e8_feb8_6659_fd93,
+    ];
+    // Both halves of the product depend on all of both numbers.
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> u64::BITS) as u64
+    };
+    let mut sums = [frames.len() as u64, 0];
+    let mut add = |four: [usize; 4]| {
+        let [a, b, c, d] = four.map(|frame| frame as u64);
+        sums = [
+            fold(sums[0] ^ a ^ ODD[0], b ^ ODD[1]).wrapping_add(sums[0]),
+            fold(sums[1] ^ c ^ ODD[2], d ^ ODD[3]).wrapping_add(sums[1]),
+        ];
+    };
+    let (fours, rest) = frames.as_chunks();
+    fours.iter().for_each(|four| add(*four));
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    add(last);
+    hash(hash(sums[0]) ^ sums[1])
 }
 
 impl Part {
@@ -74,6 +93,34 @@ impl Part {
     }
 }
 
+/// Numbers of stacks that were asked for lately, to be had without a lock. Those of a hash are never
+/// of another stack: there are too few for two to have the same 64 bits.
+static RECENT: [Recent; 1 << 12] =
+    [const { Recent { mixed: AtomicU64::new(0), number: AtomicU64::new(0) } }; 1 << 12];
+
+/// The number, and the hash mixed with it: of halves that do not belong together, another hash.
+struct Recent {
+    mixed: AtomicU64,
+    number: AtomicU64,
+}
+
+impl Recent {
+    fn of(hash: u64) -> &'static Self {
+        &RECENT[hash as usize % RECENT.len()]
+    }
+
+    fn get(&self, hash: u64) -> Option<u32> {
+        let number = self.number.load(Relaxed);
+        let is_it = self.mixed.load(Relaxed) ^ number == hash;
+        (is_it && number != u64::from(UNKNOWN)).then_some(number as u32)
+    }
+
+    fn put(&self, hash: u64, number: u32) {
+        self.mixed.store(hash ^ u64::from(number), Relaxed);
+        self.number.store(number.into(), Relaxed);
+    }
+}
+
 /// The stack that nobody knows.
 pub(super) const UNKNOWN: u32 = 0;
 
@@ -84,6 +131,15 @@ pub(super) fn intern(frames: &[usize]) -> u32 {
         return UNKNOWN;
     }
     let hash = hash_of(frames);
+    let recent = Recent::of(hash);
+    recent.get(hash).unwrap_or_else(|| {
+        let number = find_or_add(hash, frames);
+        recent.put(hash, number);
+        number
+    })
+}
+
+fn find_or_add(hash: u64, frames: &[usize]) -> u32 {
     let index = Shards::<Part>::index_of(hash);
     let stack = TABLE.shard(index).with(|part| part.intern(hash, frames));
     stack.map_or(UNKNOWN, |stack| (stack << SHARD_BITS | index as u32) + 1)

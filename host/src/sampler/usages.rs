@@ -48,20 +48,21 @@ impl Key {
 
 impl Part {
     /// The number of the row of a key, which there is from now on; `None` where there is no memory.
-    fn row(&mut self, key: Key) -> Option<usize> {
+    fn row(&mut self, key: Key, hash: u64) -> Option<usize> {
         let Self { rows, index } = self;
         if !index.make_room(rows.len(), |row| Key::of(&rows[row]).hash()) {
             return None;
         }
-        let known = index.find(key.hash(), |row| Key::of(&rows[row]) == key);
+        let known = index.find(hash, |row| Key::of(&rows[row]) == key);
         if known.is_none() && rows.len() >= ROWS && key.thread != 0 {
-            return self.row(Key { thread: 0, ..key });
+            let key = Key { thread: 0, ..key };
+            return self.row(key, key.hash());
         }
         known.or_else(|| {
             let Key { memory, stack, thread, size_class } = key;
             let row = Usage { memory, stack, thread, size_class, ..Usage::default() };
             rows.push(row).then(|| {
-                index.add(key.hash(), rows.len() - 1);
+                index.add(hash, rows.len() - 1);
                 rows.len() - 1
             })
         })
@@ -83,9 +84,10 @@ fn with_row(number: u32, f: impl FnOnce(&mut Usage)) {
 /// Adds a sample of `bytes` bytes that stands for `weight` blocks; returns the number of its row, or
 /// `None` where there is no memory.
 pub(super) fn add(key: Key, bytes: u64, weight: f32) -> Option<u32> {
-    let index = Shards::<Part>::index_of(key.hash());
+    let hash = key.hash();
+    let index = Shards::<Part>::index_of(hash);
     TABLE.shard(index).with(|part| {
-        let number = part.row(key)?;
+        let number = part.row(key, hash)?;
         let row = &mut part.rows[number];
         row.samples += 1;
         row.total_blocks += f64::from(weight);

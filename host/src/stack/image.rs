@@ -1,6 +1,10 @@
 //! The head of a program or a library, as the linker wrote it and the loader mapped it.
 
-use core::{ops::Range, slice};
+use core::{
+    ops::Range,
+    slice,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use libc::{Elf64_Ehdr, Elf64_Phdr, PT_GNU_EH_FRAME, PT_LOAD, PT_NOTE};
 
@@ -22,6 +26,47 @@ struct Note {
 }
 
 const BUILD_ID: u32 = 3;
+
+impl Note {
+    /// Whether it says which build this is, in eight bytes at least.
+    fn tells_build(&self) -> bool {
+        self.kind == BUILD_ID && self.name == *b"GNU\0" && self.bytes >= 8
+    }
+}
+
+/// No system has smaller pages.
+const PAGE_BYTES: usize = 4096;
+
+/// Where in their first pages the modules that were looked at last have their notes: the module's
+/// start, and the offset, which a page's multiple leaves room for. It is not believed unread, so it
+/// may be of a module that is gone.
+static NOTES: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
+
+/// The first bytes of what tells one build from another, of the module that starts at an address.
+///
+/// # Safety
+/// - As for [`Image::at`].
+pub(super) unsafe fn build_id(start: usize) -> Option<u64> {
+    let known = &NOTES[(start >> 12 ^ start >> 16 ^ start >> 20) % NOTES.len()];
+    let place = known.load(Relaxed);
+    // SAFETY: the note was found in the first page, which can be read whatever module it is of.
+    let is_note = place & !(PAGE_BYTES - 1) == start
+        && start != 0
+        && unsafe { (*(place as *const Note)).tells_build() };
+    let place = if is_note {
+        place
+    } else {
+        // SAFETY: forwarded.
+        let place = unsafe { Image::at(start)? }.build_note()?;
+        let end = place + size_of::<Note>() + size_of::<u64>();
+        if start.is_multiple_of(PAGE_BYTES) && end <= start + PAGE_BYTES {
+            known.store(place, Relaxed);
+        }
+        place
+    };
+    // SAFETY: the contents follow the note, and are of eight bytes at least.
+    Some(unsafe { ((place + size_of::<Note>()) as *const u64).read_unaligned() })
+}
 
 impl Image {
     /// The image that starts at an address; `None` where there is nothing like it.
@@ -67,16 +112,14 @@ impl Image {
         self.parts(PT_GNU_EH_FRAME).next().map(|part| part.start)
     }
 
-    /// The first bytes of what tells one build from another.
-    pub(super) fn build_id(self) -> Option<u64> {
+    /// The address of the note that tells one build from another.
+    fn build_note(self) -> Option<usize> {
         self.parts(PT_NOTE).find_map(|Range { mut start, end }| {
             while start.is_multiple_of(4) && start.saturating_add(size_of::<Note>() + 8) <= end {
                 // SAFETY: the note is in its part of the module, and aligned.
                 let note = unsafe { *(start as *const Note) };
-                let contents = start + size_of::<Note>();
-                if note.kind == BUILD_ID && note.name == *b"GNU\0" && note.bytes >= 8 {
-                    // SAFETY: so are the first bytes of the contents.
-                    return Some(unsafe { (contents as *const u64).read_unaligned() });
+                if note.tells_build() {
+                    return Some(start);
                 }
                 let name_bytes = (note.name_bytes as usize).next_multiple_of(4);
                 let bytes = (note.bytes as usize).next_multiple_of(4);

@@ -89,6 +89,16 @@ pub(super) fn find_object() -> Option<FindObject> {
     unsafe { core::mem::transmute::<*const (), Option<FindObject>>(symbol) }
 }
 
+/// Where code is of modules that stay as long as this code can run: of the program, of this module,
+/// and of the C library. Zero for unknown.
+pub(super) fn lasting_code() -> [usize; 3] {
+    // SAFETY: no preconditions.
+    let program = unsafe { libc::getauxval(libc::AT_ENTRY) } as usize;
+    // SAFETY: the name ends with a zero.
+    let library = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) };
+    [program, registers().pc, library.addr()]
+}
+
 pub(super) type FindObject =
     unsafe extern "C" fn(address: *const libc::c_void, found: *mut Object) -> libc::c_int;
 

@@ -1,11 +1,18 @@
 //! Programs and libraries in memory, and what they say about their frames.
 
-use core::{ops::Range, slice};
+use core::{
+    ops::Range,
+    slice,
+    sync::atomic::{
+        AtomicBool, AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
 
 use gimli::{BaseAddresses, EhFrameOffset, NativeEndian, UnwindContext, UnwindSection};
 
 use super::{
-    image::Image,
+    image::{self, Image},
     machine,
     rule::{Rule, Section, Storage},
 };
@@ -19,6 +26,8 @@ pub(super) struct Module {
     header: usize,
     /// Another number for another module that is loaded at the same addresses later.
     pub(super) salt: u64,
+    /// Whether it stays as long as this code can run.
+    pub(super) is_lasting: bool,
 }
 
 /// The head of `.eh_frame_hdr`, in the only encoding that linkers use.
@@ -37,12 +46,69 @@ struct Entry {
     description: i32,
 }
 
+/// Modules that stay as long as this code can run, so that nobody need look for them in each walk:
+/// the program, this one, and the C library.
+static LASTING: [Lasting; 3] = [const { Lasting::NONE }; 3];
+
+#[derive(Debug)]
+struct Lasting {
+    start: AtomicUsize,
+    bytes: AtomicUsize,
+    header: AtomicUsize,
+    /// Zero while the others are not known.
+    salt: AtomicU64,
+}
+
+impl Lasting {
+    #[expect(clippy::declare_interior_mutable_const, reason = "initialises the array")]
+    const NONE: Self = Self {
+        start: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        header: AtomicUsize::new(0),
+        salt: AtomicU64::new(0),
+    };
+
+    fn set(&self, module: &Module) {
+        self.start.store(module.start, Relaxed);
+        self.bytes.store(module.bytes, Relaxed);
+        self.header.store(module.header, Relaxed);
+        // Release pairs with the Acquire in `get`.
+        self.salt.store(module.salt, Release);
+    }
+
+    fn get(&self) -> Option<Module> {
+        let salt = self.salt.load(Acquire);
+        let [start, bytes, header] =
+            [&self.start, &self.bytes, &self.header].map(|part| part.load(Relaxed));
+        (salt != 0).then_some(Module { start, bytes, header, salt, is_lasting: true })
+    }
+}
+
+/// Looks for the modules that stay, once.
+pub(super) fn look_for_lasting() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.swap(true, Relaxed) {
+        return;
+    }
+    for (lasting, address) in LASTING.iter().zip(machine::lasting_code()) {
+        if let Some(module) = Module::search(address) {
+            lasting.set(&module);
+        }
+    }
+}
+
 impl Module {
     /// No address.
-    pub(super) const NONE: Self = Self { start: 0, bytes: 0, header: 0, salt: 0 };
+    pub(super) const NONE: Self =
+        Self { start: 0, bytes: 0, header: 0, salt: 0, is_lasting: false };
 
     /// The module that an address is in.
     pub(super) fn of(address: usize) -> Option<Self> {
+        let mut lasting = LASTING.iter().filter_map(Lasting::get);
+        lasting.find(|module| module.contains(address)).or_else(|| Self::search(address))
+    }
+
+    fn search(address: usize) -> Option<Self> {
         let Some(find) = machine::find_object() else {
             return Self::own().filter(|module| module.contains(address));
         };
@@ -61,13 +127,13 @@ impl Module {
 
     fn new(addresses: Range<usize>, header: usize) -> Self {
         let Range { start, end } = addresses;
-        let mut module = Self { start, bytes: end.saturating_sub(start), header, salt: 0 };
+        let bytes = end.saturating_sub(start);
+        let mut module = Self { start, bytes, header, ..Self::NONE };
         let tables = module
             .header()
             .map_or(0, |header| u64::from(header.entries) << 32 | u64::from(header.frames as u32));
         // SAFETY: the module is loaded: one of its functions is running.
-        let image = unsafe { Image::at(start) };
-        let build = image.and_then(Image::build_id).unwrap_or(0);
+        let build = unsafe { image::build_id(start) }.unwrap_or(0);
         let parts = [start as u64, module.bytes as u64, header as u64, tables, build];
         module.salt = parts.into_iter().fold(0, mix);
         module

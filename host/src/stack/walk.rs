@@ -3,6 +3,7 @@
 
 use super::{
     cache::RULES,
+    last::Frame,
     machine::Registers,
     module::{self, Module},
     rule::{Base, Rule},
@@ -22,6 +23,10 @@ pub(super) struct Walk {
     rule: Rule,
     window: Window,
     modules: Modules,
+    /// Where the frame pointer was read last; zero where that was not in the last step.
+    fp_place: usize,
+    /// Whether the last step followed from a rule and the two words that [`Frame`] tells of.
+    is_exact: bool,
 }
 
 impl Walk {
@@ -30,19 +35,59 @@ impl Walk {
         let Registers { pc, sp, fp } = registers;
         let mut modules = Modules::default();
         let rule = modules.rule(pc);
-        Self { at: pc, sp, fp, rule, window: Window::from(sp), modules }
+        let window = Window::from(sp);
+        Self { at: pc, sp, fp, rule, window, modules, fp_place: 0, is_exact: false }
     }
 
-    /// What to say of the frame: its return address, or one byte into an interrupted instruction.
-    pub(super) fn address(&self) -> usize {
-        self.at.wrapping_add(1)
-    }
-
-    /// Goes on to the caller, and returns the address of the stack that held its program counter;
-    /// `None` where there is no caller, or none that can be told.
+    /// Whether it goes along the thread's own stack.
     #[inline(always)]
-    pub(super) fn step(&mut self) -> Option<usize> {
+    pub(super) fn is_on_own_stack(&self) -> bool {
+        self.window.is_own()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// Whether a rule says that there is no caller.
+    pub(super) fn is_over(&self) -> bool {
+        self.rule.is_end()
+    }
+
+    /// Whether the walk has come through the module.
+    pub(super) fn knows(&self, salt: u64) -> bool {
+        self.modules.0.iter().any(|module| module.salt == salt)
+    }
+
+    /// The address and the module's salt, if that may go while the thread runs, or zeroes.
+    #[inline(always)]
+    pub(super) fn module_that_may_go(&self) -> (usize, u64) {
+        let module = &self.modules.0[0];
+        if module.is_lasting { (0, 0) } else { (self.at, module.salt) }
+    }
+
+    /// Whether the words that once led to a frame still do.
+    #[inline(always)]
+    pub(super) fn leads_to(&mut self, frame: &Frame) -> bool {
+        let pc = self.window.read(frame.place).map(without_signature);
+        pc == Some(frame.at.wrapping_add(1))
+            && (frame.fp_place == 0 || self.window.read(frame.fp_place) == Some(frame.fp))
+    }
+
+    /// Goes on from a frame that some walk came to.
+    pub(super) fn resume(&mut self, frame: &Frame) {
+        (self.at, self.sp, self.fp) = (frame.at, frame.sp, frame.fp);
+        self.rule = self.modules.rule(self.at);
+    }
+
+    /// Goes on to the caller, and returns its frame; `None` where there is no caller, or none that
+    /// can be told.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> Option<Frame> {
         let rule = self.rule;
+        self.fp_place = 0;
+        self.is_exact = rule.is_known() && !rule.is_indirect() && !rule.is_interrupted();
         let (place, pc) = if rule.is_known() {
             self.follow_rule()?
         } else if rule.is_end() {
@@ -59,7 +104,8 @@ impl Walk {
         let is_plausible = self.rule.is_after_call()
             || rule.is_interrupted()
             || rule.is_known() && (self.modules.is_inside() || self.rule.is_interrupted());
-        is_plausible.then_some(place)
+        let (at, sp, fp, fp_place) = (self.at, self.sp, self.fp, self.fp_place);
+        is_plausible.then_some(Frame { at, sp, fp, place, fp_place })
     }
 
     #[inline(always)]
@@ -77,6 +123,7 @@ impl Walk {
         if base != Base::None {
             let place = self.value(base, cfa).wrapping_add_signed(offset);
             self.fp = self.window.read(place)?;
+            self.fp_place = place;
         }
         if rule.is_interrupted() {
             // The handler may have had a stack of its own.

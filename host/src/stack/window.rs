@@ -37,6 +37,12 @@ impl Window {
         }
     }
 
+    /// Whether this is the thread's own stack.
+    #[inline(always)]
+    pub(super) fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     /// The word at `address`; `None` where that lies outside, or is not aligned.
     #[inline(always)]
     pub(super) fn read(&mut self, address: usize) -> Option<usize> {

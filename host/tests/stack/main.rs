@@ -1,5 +1,6 @@
 //! Captured call stacks, beside those of the system's unwinder.
 
+mod again;
 mod compiled;
 mod cost;
 #[cfg(target_arch = "x86_64")]
