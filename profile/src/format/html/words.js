@@ -140,7 +140,7 @@ class Words {
       const attributes = {
         type: "button",
         class: "site",
-        title: site.text,
+        title: [site.name, site.text].filter(Boolean).join("\n"),
         "data-key": `band-${band}`,
         "aria-pressed": String(page.chosen === site.number),
         onclick: () => page.choose(site.number),
@@ -155,7 +155,7 @@ class Words {
   bandName(band) {
     const { sites, memory } = this.page;
     const site = sites.coloured[band];
-    if (band < COLOURS) return site.name || shortPlace(site.text);
+    if (band < COLOURS) return site.name ? shortName(site.name) : shortPlace(site.text);
     if (band === UNKNOWN_COLOUR) return "not known";
     return memory.isBySize ? "all other sizes" : "all other call sites";
   }
