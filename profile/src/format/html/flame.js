@@ -251,13 +251,13 @@ function shortPlace(place) {
 
 /** The last two parts of a function's path in Rust, without type parameters and traits. */
 function shortName(name) {
-  // Names with parameters are those of C++.
-  if (!name.includes("::") || name.includes("(")) return name;
   let [text, before] = [name, ""];
   while (text !== before) {
     before = text;
-    text = text.replace(/(\w)(?:::)?<[^<>]*>/g, "$1").replace(/^<([^<>]*?)(?: as [^<>]*)?>/, "$1");
+    text = text.replace(/([\w}])(?:::)?<[^<>]*>/g, "$1").replace(/^<([^<>]*?)(?: as [^<>]*)?>/, "$1");
   }
+  // Names with parameters are those of C++.
+  if (text.includes("(")) return name;
   const parts = text.split("::");
   return parts.slice(parts.at(-1).startsWith("{") ? -3 : -2).join("::");
 }
