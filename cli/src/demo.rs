@@ -1,13 +1,15 @@
-//! `genesis-mem demo`: real work on your own files, on this allocator and on the system's, and a
-//! recorded program on the device allocator.
+//! `genesis-mem demo`: real work on your own files as a picture, its cost on this allocator and on
+//! the system's, and a recorded program on the device allocator.
 
 mod files;
 mod index;
 mod measure;
+mod page;
 mod rival;
 
 use std::{
     env,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -30,8 +32,9 @@ use crate::{
 /// that took, beside the same work on the system's allocator.
 ///
 /// The index maps every word to where it stands; it goes through JSON and back. Hidden and ignored
-/// files, files that are no text and files above 8 MiB are left out. Then the memory requests of a
-/// PyTorch program are replayed on the device allocator, on a simulated GPU.
+/// files, files that are no text and files above 8 MiB are left out. One more round is recorded by the
+/// profiler, as a page for browsers: who held the memory, when, and where it lay. Then the memory
+/// requests of a PyTorch program are replayed on the device allocator, on a simulated GPU.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// The folder; the repository around the current folder where none is given
@@ -39,9 +42,15 @@ pub struct Demo {
     /// How often to do the work
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Write the page to FILE instead of the system's folder for temporary files
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+    /// Write the page and do nothing else: this is how a process of its own is told to
+    #[arg(long, hide = true)]
+    record_only: bool,
 }
 
 /// The work on the system's allocator, for comparison: prints what it took as JSON.
@@ -51,6 +60,8 @@ struct Alone {
     #[command(flatten)]
     demo: Demo,
 }
+
+const PAGE: &str = "A round of the work as a picture, who held the memory, when, and where it lay:";
 
 /// What the work came to, and what it took.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -62,6 +73,8 @@ struct Done {
 /// All that the demonstration shows.
 #[derive(Debug, Serialize)]
 struct Outcome {
+    /// A picture of the work, for browsers.
+    page: PathBuf,
     folder: PathBuf,
     rounds: u32,
     threads: usize,
@@ -81,6 +94,17 @@ impl Demo {
     /// The folder cannot be read or holds no text, or the two processes disagree.
     pub(crate) fn run(&self) -> anyhow::Result<Exit> {
         let folder = self.folder()?;
+        let page = self.page.clone().unwrap_or_else(page::default_path);
+        let page = std::path::absolute(page).context("the current folder is gone")?;
+        if self.record_only {
+            page::record(&folder, &page)?;
+            return Ok(Exit(0));
+        }
+        page::make(&folder, &page)?;
+        if !self.json {
+            let page = page.display();
+            writeln!(io::stdout(), "{PAGE}\n  xdg-open {page}\n  file://{page}\n")?;
+        }
         let (genesis, snapshot) = self.work(&folder)?;
         // The other process starts on files that this one has brought into the system's cache, as
         // this one did by reading them once before.
@@ -92,11 +116,11 @@ impl Demo {
         }
         let replay = Replay::new(&Trace::sample(), ReplayOptions::default()).run(|_| ())?;
         let (rounds, threads) = (self.rounds, rayon::current_num_threads());
-        let outcome = Outcome { folder, rounds, threads, genesis, system, snapshot, replay };
+        let outcome = Outcome { page, folder, rounds, threads, genesis, system, snapshot, replay };
         if self.json {
-            println!("{}", serde_json::to_string(&outcome)?);
+            writeln!(io::stdout(), "{}", serde_json::to_string(&outcome)?)?;
         } else {
-            println!("{outcome}");
+            writeln!(io::stdout(), "{outcome}")?;
         }
         Ok(Exit(0))
     }
@@ -111,7 +135,7 @@ impl Demo {
         for _ in 0..self.rounds {
             // The last index goes first, as in a program that replaces it.
             drop(last.take());
-            last = Some(index::Index::of(&files, &bar)?);
+            last = Some(index::Index::of(&files, &bar, |_| ())?);
             meter.round();
         }
         let snapshot = Report::of(&genesis_mem_host::stats())?;
@@ -170,7 +194,8 @@ impl std::fmt::Display for Outcome {
         writeln!(f, "{}\n", s.rows())?;
         let allocations = grouped(self.replay.allocations);
         writeln!(f, "On a simulated GPU, {allocations} allocations of a program on PyTorch:")?;
-        write!(f, "{}", summary(&self.replay))
+        writeln!(f, "{}\n", summary(&self.replay))?;
+        write!(f, "{PAGE}\n  xdg-open {}", self.page.display())
     }
 }
 

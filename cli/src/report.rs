@@ -27,6 +27,8 @@ use crate::{
     recordings::{LeakOptions, Opened, in_folder, mode, with_names},
 };
 
+const NOTHING_TO_DRAW: &str = "nothing is held at that time, so there is no flame graph of it: \
+    choose another time with --at peak, or show all that was allocated with --total";
 const NO_DIFF: &str = "--diff and --since go with the formats summary, pprof, flame and folded";
 
 /// Shows who held the memory of a program that was recorded, by call site.
@@ -164,6 +166,11 @@ impl Report {
             return Ok(if leaks.is_empty() { Exit(0) } else { LEAKED });
         }
         match self.older(&opened)? {
+            None if self.format == Format::Flame
+                && flame::folded(&self.at.report(&opened), self.weight()).is_empty() =>
+            {
+                bail!(NOTHING_TO_DRAW)
+            }
             None => self.to_output(|out| self.one(&opened, out))?,
             Some(older) => {
                 let diff = Diff::between(&older, &self.at.report(&opened));

@@ -88,7 +88,7 @@ fn print_sample(source: &Source, sample: &Sample, out: &mut impl Write) -> io::R
     let report = &sample.report;
     let mut sums = report.sums();
     let limit = Some(report.limit_bytes).filter(|&bytes| bytes > 0);
-    for (name, bytes) in [("resident", sample.resident_bytes), ("limit", limit)] {
+    for (name, bytes) in [("process", sample.resident_bytes), ("limit", limit)] {
         if let Some(bytes) = bytes {
             sums.add_row(row([name.to_owned(), Bytes(bytes).to_string(), String::new()]));
         }

@@ -91,7 +91,10 @@ fn the_demonstration_compares_both_allocators() {
         fs::write(folder.path().join(format!("{n}.txt")), text).unwrap();
     }
     let path = folder.path().to_str().unwrap();
-    let json = output(&["demo", path, "--json", "--rounds", "2"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let page = elsewhere.path().join("page.html");
+    let page_path = page.to_str().unwrap();
+    let json = output(&["demo", path, "--json", "--rounds", "2", "--page", page_path]);
     assert!(json.status.success(), "{}", stderr(&json));
     let outcome: Value = serde_json::from_slice(&json.stdout).unwrap();
     for allocator in ["genesis", "system"] {
@@ -100,7 +103,11 @@ fn the_demonstration_compares_both_allocators() {
     }
     assert!(outcome["snapshot"]["allocations"].as_u64().unwrap() > 40_000);
     assert_eq!(outcome["replay"]["allocations"], 10_569);
-    let table = String::from_utf8(output(&["demo", path]).stdout).unwrap();
+    assert_eq!(outcome["page"], page_path);
+    assert!(fs::read_to_string(&page).unwrap().contains("genesis-mem demo, an index of"));
+    let output = output(&["demo", path, "--page", page_path]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.lines().nth(2).unwrap().ends_with("/page.html"), "{table}");
     for part in ["Genesis Memory", "system", "20 files", "external", "block bytes", "PyTorch"] {
         assert!(table.contains(part), "{part} is not in\n{table}");
     }

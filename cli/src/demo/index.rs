@@ -52,11 +52,17 @@ struct Share {
 }
 
 impl Index {
-    /// Reads and indexes the files on all cores, writes the index as JSON and reads it again.
+    /// Reads and indexes the files on all cores, writes the index as JSON and reads it again. Tells
+    /// `on_step` what begins.
     ///
     /// # Errors
     /// The index came back from JSON as another.
-    pub(super) fn of(files: &Files, bar: &ProgressBar) -> anyhow::Result<Self> {
+    pub(super) fn of(
+        files: &Files,
+        bar: &ProgressBar,
+        on_step: impl Fn(&str),
+    ) -> anyhow::Result<Self> {
+        on_step("index");
         let numbered = files.paths.par_iter().enumerate();
         let share = numbered
             .fold(Share::default, |mut share, (number, path)| {
@@ -71,11 +77,16 @@ impl Index {
                 share
             })
             .reduce(Share::default, Share::merge);
+        on_step("sort");
         let mut index = share.sorted();
+        on_step("write JSON");
         let json = serde_json::to_string(&index).context("the index does not go into JSON")?;
+        on_step("read JSON");
         let again: Self = serde_json::from_str(&json).context("the JSON cannot be read again")?;
         ensure!(again == index, "the index came back from JSON as another");
         index.json_bytes = json.len() as u64;
+        on_step("drop what was read");
+        drop((again, json));
         Ok(index)
     }
 
@@ -144,7 +155,7 @@ mod tests {
         fs::write(folder.path().join("b.md"), "TWO.").unwrap();
         fs::write(folder.path().join("c.bin"), b"two\0").unwrap();
         let files = Files::of(folder.path(), &ProgressBar::hidden()).unwrap();
-        let index = Index::of(&files, &ProgressBar::hidden()).unwrap();
+        let index = Index::of(&files, &ProgressBar::hidden(), |_| ()).unwrap();
         assert_eq!(index.words["two"], [(0, 0), (0, 2), (1, 0)]);
         assert_eq!(index.words["three_four"], [(0, 2)]);
         assert_eq!(index.kinds["txt"].blank_lines, 1);

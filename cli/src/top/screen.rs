@@ -97,7 +97,7 @@ impl View {
             ("allocated", level(report.allocated_bytes), |p| p.allocated_bytes, Color::Green),
             ("cached", level(report.cached_bytes), |p| p.cached_bytes, Color::Yellow),
             ("reserved", level(report.reserved_bytes), |p| p.reserved_bytes, Color::Blue),
-            ("resident", (*resident_bytes, None), |p| p.resident_bytes, Color::Magenta),
+            ("process", (*resident_bytes, None), |p| p.resident_bytes, Color::Magenta),
         ];
         let limit = Some(report.limit_bytes).filter(|&bytes| bytes > 0);
         for (index, (name, (now, peak), of, color)) in rows.into_iter().enumerate() {

@@ -52,7 +52,7 @@ fn everything_is_there_in_an_ordinary_terminal() {
     let requested = find(&lines, "requested");
     assert!(requested.contains("peak     8.0 MiB") && requested.contains('█'), "{requested}");
     assert!(find(&lines, "reserved  ").contains("limit   64.0 MiB"));
-    assert!(find(&lines, "resident").contains("21.0 MiB"));
+    assert!(find(&lines, "21.0 MiB").contains("process "));
     assert!(find(&lines, "allocs/s").contains("100.0 % at hand"));
     assert!(find(&lines, "fragmentation").contains("external 25.0 %"));
     assert!(find(&lines, "▼allocated").contains("waste"));

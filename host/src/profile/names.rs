@@ -70,6 +70,13 @@ const PREFIXES: [&str; 24] = [
     "xmalloc",
 ];
 
+/// The allocator's own functions, and those that the compiler puts before it.
+const OWN_FUNCTIONS: [&str; 5] =
+    ["genesis_mem_core::", "genesis_mem_host::", "__rustc::", "__rust_", "__rg_"];
+/// Its sources as packages, and the files in which others enter it.
+const OWN_PACKAGES: [&str; 2] = ["/genesis-mem-core-", "/genesis-mem-host-"];
+const OWN_SOURCES: [&str; 3] = ["host/src/c.rs", "host/src/genesis.rs", "host/src/pinned.rs"];
+
 /// Whole names of such functions.
 const FUNCTIONS: [&str; 18] = [
     "aligned_alloc",
@@ -92,21 +99,26 @@ const FUNCTIONS: [&str; 18] = [
     "xstrdup",
 ];
 
-/// Whether a function is the allocator itself, or what the compiler puts before it.
-pub(super) fn is_allocator(function: &str, module: &str) -> bool {
-    if module.ends_with("/libgenesis_mem.so") {
-        return true;
-    }
-    let of = function.trim_start_matches('<');
-    let allocator = ["genesis_mem_core::", "genesis_mem_host::", "__rustc::", "__rust_", "__rg_"];
-    allocator.iter().any(|prefix| of.starts_with(prefix))
+/// Whether a frame is of the allocator itself, or of what the compiler puts before it. Where debug
+/// information has lines alone, as by default in releases, the source tells: functions that were
+/// inlined have no paths there.
+pub(super) fn is_allocator(frame: &Frame, module: &str) -> bool {
+    let of = frame.function.trim_start_matches('<');
+    module.ends_with("/libgenesis_mem.so")
+        || OWN_FUNCTIONS.iter().any(|prefix| of.starts_with(prefix))
+        || OWN_PACKAGES.iter().any(|part| frame.file.contains(part))
+        || OWN_SOURCES.iter().any(|end| frame.file.ends_with(end))
 }
 
 /// Whether a function marks where Rust's own frames around a program or a thread begin; they are
 /// the same in each stack, and left out as in backtraces.
 pub(super) fn surrounds_programs(function: &str) -> bool {
-    function.ends_with("::__rust_begin_short_backtrace")
-        || function.contains("::__rust_begin_short_backtrace::")
+    let mark = "__rust_begin_short_backtrace";
+    // Without a path where debug information has lines alone.
+    function.split_once(mark).is_some_and(|(path, rest)| {
+        (path.is_empty() || path.ends_with("::"))
+            && (rest.is_empty() || rest.starts_with("::") || rest.starts_with('<'))
+    })
 }
 
 /// Whether a frame is of a library that allocates for its caller, so that the caller is the line
@@ -153,10 +165,25 @@ mod tests {
         let name = "std::sys::backtrace::__rust_begin_short_backtrace";
         assert!(surrounds_programs(name) && surrounds_programs(&format!("{name}::<fn(), ()>")));
         assert!(!surrounds_programs("app::main") && !surrounds_programs(&format!("{name}_")));
-        assert!(is_allocator("<genesis_mem_host::genesis::Genesis as Alloc>::alloc", ""));
-        assert!(
-            is_allocator("malloc", "/opt/libgenesis_mem.so") && !is_allocator("malloc", "libc")
-        );
+        let name = "__rust_begin_short_backtrace";
+        assert!(surrounds_programs(name) && surrounds_programs(&format!("{name}<fn(), ()>")));
+        assert!(!surrounds_programs(&format!("my{name}")));
+    }
+
+    #[test]
+    fn the_allocator_knows_itself() {
+        let frame = |function: &str, file: &str| Frame {
+            function: function.into(),
+            file: file.into(),
+            ..Frame::default()
+        };
+        let own = frame("<genesis_mem_host::genesis::Genesis as Alloc>::alloc", "");
+        assert!(is_allocator(&own, ""));
+        assert!(is_allocator(&frame("alloc", "/src/host/src/genesis.rs"), ""));
+        assert!(is_allocator(&frame("alloc", "/r/genesis-mem-core-0.1.0/src/heap.rs"), ""));
+        assert!(!is_allocator(&frame("alloc", "/app/src/genesis.rs"), ""));
+        let malloc = frame("malloc", "");
+        assert!(is_allocator(&malloc, "/opt/libgenesis_mem.so") && !is_allocator(&malloc, "libc"));
     }
 
     #[test]

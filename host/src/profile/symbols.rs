@@ -66,8 +66,9 @@ impl<'r> Symbols<'r> {
             let module = module.map_or_else(Default::default, |path| path.to_string_lossy());
             // Stacks begin with whoever asked the allocator.
             let is_first = frames.is_empty();
-            let is_own = |at: &&Frame| is_first && is_allocator(&at.function, &module);
-            let own = place.frames.iter().take_while(is_own).count();
+            // What the allocator calls is the allocator as well.
+            let is_own = |at: &Frame| is_first && is_allocator(at, &module);
+            let own = place.frames.iter().rposition(is_own).map_or(0, |last| last + 1);
             let asking = &place.frames[own..];
             let end = asking.iter().position(|at| surrounds_programs(&at.function));
             let asking = &asking[..end.unwrap_or(asking.len())];

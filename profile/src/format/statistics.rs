@@ -61,7 +61,7 @@ macro_rules! statistics {
 
 statistics! {
     levels requested_bytes allocated_bytes active_bytes inactive_bytes cached_bytes reserved_bytes
-        committed_bytes metadata_bytes;
+        committed_bytes resident_bytes metadata_bytes;
     numbers limit_bytes address_space_bytes largest_free_bytes granule_bytes heaps allocations frees
         reallocations reallocations_in_place remote_frees cache_hits cache_misses backend_calls
         purges purged_bytes failures

@@ -162,9 +162,12 @@ class FlameView {
       context.fillStyle = faded ? colours.ink : inkOn(colour);
       context.textAlign = "left";
       context.textBaseline = "middle";
-      const label = node.place ? node.name : shortPlace(node.name);
+      const short = node.place ? shortName(node.name) : shortPlace(node.name);
+      const labels = [node.name, short].map((name) => `${name}  ${formatBytes(node.bytes)}`);
+      const room = width - 12;
+      const label = labels.find((text) => context.measureText(text).width <= room) ?? labels[1];
       context.fillText(
-        fitted(context, `${label}  ${formatBytes(node.bytes)}`, width - 12),
+        fitted(context, label, room),
         x + 6,
         y + FRAME_ROW / 2,
       );
@@ -244,4 +247,17 @@ class FlameView {
 function shortPlace(place) {
   const parts = place.split("/");
   return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : place;
+}
+
+/** The last two parts of a function's path in Rust, without type parameters and traits. */
+function shortName(name) {
+  let [text, before] = [name, ""];
+  while (text !== before) {
+    before = text;
+    text = text.replace(/([\w}])(?:::)?<[^<>]*>/g, "$1").replace(/^<([^<>]*?)(?: as [^<>]*)?>/, "$1");
+  }
+  // Names with parameters are those of C++.
+  if (text.includes("(")) return name;
+  const parts = text.split("::");
+  return parts.slice(parts.at(-1).startsWith("{") ? -3 : -2).join("::");
 }

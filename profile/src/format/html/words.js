@@ -140,7 +140,7 @@ class Words {
       const attributes = {
         type: "button",
         class: "site",
-        title: site.text,
+        title: [site.name, site.text].filter(Boolean).join("\n"),
         "data-key": `band-${band}`,
         "aria-pressed": String(page.chosen === site.number),
         onclick: () => page.choose(site.number),
@@ -155,7 +155,12 @@ class Words {
   bandName(band) {
     const { sites, memory } = this.page;
     const site = sites.coloured[band];
-    if (band < COLOURS) return site.name || shortPlace(site.text);
+    if (band < COLOURS) {
+      if (!site.name) return shortPlace(site.text);
+      const name = shortName(site.name);
+      // Debug information with lines alone has no paths of functions.
+      return name.includes("::") ? name : `${name}, ${site.text.split("/").at(-1)}`;
+    }
     if (band === UNKNOWN_COLOUR) return "not known";
     return memory.isBySize ? "all other sizes" : "all other call sites";
   }

@@ -10,7 +10,7 @@ pub(super) const FRAGMENTATION: &str = "Memory that serves nobody, as a share: i
      allocated, external of the cached, reserved of the reserved";
 pub(super) const PURGED: &str = "Memory given back by purges";
 
-pub(super) const LEVELS: [(&str, &str, LevelOf); 8] = [
+pub(super) const LEVELS: [(&str, &str, LevelOf); 9] = [
     ("genesis_mem_requested", "What callers asked for and have not freed", |s| s.requested_bytes),
     ("genesis_mem_allocated", "Live blocks", |s| s.allocated_bytes),
     ("genesis_mem_active", "Spans in use", |s| s.active_bytes),
@@ -18,6 +18,7 @@ pub(super) const LEVELS: [(&str, &str, LevelOf); 8] = [
     ("genesis_mem_cached", "Free spans kept for reuse", |s| s.cached_bytes),
     ("genesis_mem_reserved", "Opened for use", |s| s.reserved_bytes),
     ("genesis_mem_committed", "Reserved that may be backed by memory", |s| s.committed_bytes),
+    ("genesis_mem_resident", "The part of committed that was touched", |s| s.resident_bytes),
     ("genesis_mem_metadata", "Tables of the allocator", |s| s.metadata_bytes),
 ];
 
