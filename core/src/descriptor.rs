@@ -61,11 +61,11 @@ pub(crate) struct Descriptor {
     /// `ceil(2^64 / block_bytes)`; of a large block, what the arena's sums take its holder to have
     /// asked for, bytes.
     inverse: Cell<u64>,
-    /// Where frees put blocks: in the bin where the slab is current, or in `own`. Of a large block, the
+    /// Where the free set is: in the bin where the slab is current, or in `own`. Of a large block, the
     /// list that it is in, if any.
     home: Cell<*const Linked>,
-    /// The free set, but for what is lent to a bin while the slab is current. Where blocks lie and what
-    /// links are mixed with is always there, for other threads.
+    /// The free set while the slab is not current. Where blocks lie and what links are mixed with is
+    /// always there, for other threads.
     pub(crate) own: Linked,
     /// Frees until the owner is told; see [`Slab`](crate::slab::Slab), which counts the same way.
     frees_left: Cell<u32>,
@@ -229,7 +229,7 @@ impl Descriptor {
         self.retained_blocks.set(0);
     }
 
-    /// Where frees put blocks. Owner only.
+    /// The free set of the slab. Owner only.
     #[inline(always)]
     pub(crate) fn home(&self) -> &Linked {
         // SAFETY: I3: the descriptor is a slab's, and the bins of its heap are immortal as it is.
@@ -239,19 +239,14 @@ impl Descriptor {
     /// Moves the free set to `bin`, for as long as the slab is current there. Owner only.
     pub(crate) fn lend_to(&self, bin: &Linked) {
         bin.take_over(&self.own);
-        self.own.set_head(Link::END);
+        self.home.set(bin);
     }
 
     /// Moves the free set back from `bin`. Owner only.
     pub(crate) fn take_home(&self, bin: &Linked) {
-        self.own.take_all(bin);
+        self.own.take_over(bin);
         bin.take_over(&Linked::new());
         self.home.set(&self.own);
-    }
-
-    /// Has frees put blocks into `bin`, where the slab is current, or apart from it. Owner only.
-    pub(crate) fn free_into(&self, bin: Option<&Linked>) {
-        self.home.set(bin.unwrap_or(&self.own));
     }
 
     /// Has the `frees`-th free from now tell the owner; [`NEVER`] for none.
@@ -393,12 +388,9 @@ impl Descriptor {
         link == Link::END
     }
 
-    /// Moves what was freed elsewhere into `free`: the bin where the slab is current, or its own set;
-    /// returns how many blocks came from other threads. Owner only, slab not parked.
+    /// Moves what other threads freed into `free`: the bin where the slab is current, or its own set;
+    /// returns how many blocks. Owner only, slab not parked.
     pub(crate) fn gather(&self, free: &Linked) -> u32 {
-        if !ptr::eq(free, &self.own) {
-            free.take_all(&self.own);
-        }
         let chain = self.remote.drain();
         if free.head() == Link::END {
             free.set_head(chain.first());

@@ -191,21 +191,6 @@ impl Linked {
         self.secret.set(other.secret.get());
     }
 
-    /// Takes all blocks of `other`, which has the same slab; a broken link among them, too.
-    pub(crate) fn take_all(&self, other: &Self) {
-        if self.head() != Link::END {
-            while let Some(located) = other.pop() {
-                // SAFETY: I2: the block was in the owner's other set.
-                unsafe { self.push(located) };
-            }
-            if other.head() == Link::END {
-                return;
-            }
-        }
-        self.set_head(other.head());
-        other.set_head(Link::END);
-    }
-
     /// Extends the blocks that may be in the set to those below `bytes`.
     pub(crate) fn set_bound_bytes(&self, bytes: usize) {
         self.bound.set(bytes as u64);

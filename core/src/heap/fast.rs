@@ -200,7 +200,7 @@ impl<C: Config> Heap<C> {
         bin.frees.add(1);
         bin.requested_bytes.add((bytes as u64).wrapping_neg());
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { slab.own.push(Located { block, offset_bytes }) };
+        unsafe { slab.home().push(Located { block, offset_bytes }) };
         if slab.count_free() {
             self.on_told(slab);
         }

@@ -8,7 +8,7 @@
 
 use core::cell::Cell;
 
-use super::{Heap, bins::ForClass};
+use super::Heap;
 use crate::config::Config;
 
 /// So many frees elsewhere, among so many frees in all, make a judgement due.
@@ -75,12 +75,7 @@ impl<C: Config> Heap<C> {
         look.elsewhere.set(look.elsewhere.get() / 2);
         look.frees_then.set(frees.wrapping_sub(since / 2));
         if look.is_off.replace(is_off) != is_off {
-            for ForClass { bin, shelf } in &self.classes.0 {
-                bin.set_first_look(!is_off);
-                if let Some(current) = shelf.current() {
-                    self.free_where_looked(current);
-                }
-            }
+            self.classes.0.iter().for_each(|class| class.bin.set_first_look(!is_off));
         }
     }
 }

@@ -166,13 +166,7 @@ impl<C: Config> Heap<C> {
     /// Takes a block of `slab`, from wherever it has one.
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
         let free = &self.bin(slab.class()).free;
-        // One after the other, as long as blocks of the slab are not counted: to join two chains is to
-        // walk one of them, through blocks that are in no cache.
-        if slab.granules.get() == 1 && slab.own.head() != Link::END {
-            free.take_all(&slab.own);
-        } else {
-            slab.gather(free);
-        }
+        slab.gather(free);
         if let Some(located) = free.pop() {
             return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
@@ -212,7 +206,6 @@ impl<C: Config> Heap<C> {
         arena.note_purged_blocks(slab, purged);
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
-        self.free_where_looked(slab);
         if slab.granules.get() == 1 {
             self.look_first(slab, bin);
         } else {
@@ -228,19 +221,6 @@ impl<C: Config> Heap<C> {
         bin.set_first_look(self.first_look.is_on());
     }
 
-    /// Has frees of blocks of a current slab put them where they look for them first. Where that is
-    /// nowhere, they keep away from what allocations read: the processor would have every allocation wait
-    /// until it knows where the free before it writes.
-    pub(super) fn free_where_looked(&self, slab: &Descriptor) {
-        let bin = &self.bin(slab.class()).free;
-        slab.free_into(self.first_look.is_on().then_some(bin));
-    }
-
-    /// How many free blocks a current slab has.
-    fn count_current(&self, slab: &Descriptor) -> u32 {
-        self.bin(slab.class()).free.count() + slab.own.count()
-    }
-
     /// Takes the free set of a slab out of its bin, which has no slab then.
     pub(super) fn leave_current(&self, slab: &Descriptor) {
         slab.take_home(&self.bin(slab.class()).free);
@@ -253,7 +233,7 @@ impl<C: Config> Heap<C> {
         slab.tell_after(if slab.granules.get() == 1 {
             CURRENT_FREES
         } else if slab.retained_blocks.get() == 0 {
-            (slab.carved.get() - self.count_current(slab)).max(1)
+            (slab.carved.get() - slab.home().count()).max(1)
         } else {
             NEVER
         });
@@ -361,7 +341,7 @@ impl<C: Config> Heap<C> {
                 self.release_whole(arena, slab);
             }
             Place::Current
-                if slab.granules.get() == 1 || self.count_current(slab) < slab.carved.get() =>
+                if slab.granules.get() == 1 || slab.home().count() < slab.carved.get() =>
             {
                 self.watch_current(slab);
             }
