@@ -388,13 +388,12 @@ impl Descriptor {
         link == Link::END
     }
 
-    /// Moves what other threads freed into `free`: the bin where the slab is current, or its own set;
-    /// returns how many blocks. Owner only, slab not parked.
-    pub(crate) fn gather(&self, free: &Linked) -> u32 {
+    /// Moves what other threads freed into `free`: the bin where the slab is current, or its own set.
+    /// Owner only, slab not parked.
+    pub(crate) fn gather(&self, free: &Linked) {
         let chain = self.remote.drain();
         if free.head() == Link::END {
-            free.set_head(chain.first());
-            return chain.count();
+            return free.set_head(chain.first());
         }
         let mut link = chain.first();
         while link != Link::END {
@@ -411,7 +410,6 @@ impl Descriptor {
                 link = next;
             }
         }
-        chain.count()
     }
 
     /// How many blocks are live; those that wait in the remote list are not. Owner only, slab not
