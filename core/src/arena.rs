@@ -397,7 +397,7 @@ impl<C: Config> Arena<C> {
     pub(crate) fn tag_span(&self, span: Span, head: usize) {
         for lead in (1..span.granules).rev() {
             let tail = self.descriptor(span.granule + lead);
-            tail.lead.set(lead);
+            tail.granules.set(lead);
             tail.set_tag(if head == tag::FREE { tag::FREE } else { tag::TAIL });
         }
         self.descriptor(span.granule).set_tag(head);

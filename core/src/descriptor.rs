@@ -26,7 +26,7 @@ mod tests;
 pub(crate) mod tag {
     /// In nobody's use.
     pub(crate) const FREE: usize = 0;
-    /// A later granule of a span; the head is `lead` granules back.
+    /// A later granule of a slab; its descriptor says how far back the head is.
     pub(crate) const TAIL: usize = 1;
     /// One large block.
     pub(crate) const LARGE: usize = 2;
@@ -69,8 +69,8 @@ pub(crate) struct Descriptor {
     pub(crate) own: Linked,
     /// Frees until the owner is told; see [`Slab`](crate::slab::Slab), which counts the same way.
     frees_left: Cell<u32>,
-    /// Granules back to the head of the span.
-    pub(crate) lead: Cell<u32>,
+    /// The upper half of a free block's first word.
+    mark: Cell<u32>,
 
     /// Frees by other threads.
     pub(crate) remote: RemoteList,
@@ -91,7 +91,7 @@ pub(crate) struct Descriptor {
     pub(crate) zeroed: Cell<bool>,
     /// How many blocks the slab has, free or live.
     pub(crate) capacity: Cell<u32>,
-    /// Length of the span, granules.
+    /// Length of the span; of a [tail](tag::TAIL), how far back the head is. Granules.
     pub(crate) granules: Cell<u32>,
     /// Whether the purger may take the free blocks of the slab.
     pub(crate) offer: Offer,
@@ -125,7 +125,7 @@ impl Descriptor {
             tag: AtomicUsize::new(tag::FREE),
             own: Linked::new(),
             frees_left: Cell::new(NEVER),
-            lead: Cell::new(0),
+            mark: Cell::new(0),
             inverse: Cell::new(0),
             home: Cell::new(ptr::null()),
             remote: RemoteList::new(),
@@ -214,11 +214,11 @@ impl Descriptor {
     ) {
         let block_bytes = HostClasses::block_bytes(class);
         self.own.reset(base, secret);
+        self.mark.set(self.own.key().mark());
         self.home.set(&self.own);
         self.capacity.set((span_bytes / block_bytes) as u32);
         self.tell_after(NEVER);
         self.inverse.set(u64::MAX / block_bytes as u64 + 1);
-        self.lead.set(0);
         self.next.set(ptr::null());
         self.previous.set(ptr::null());
         self.block_bytes.set(block_bytes);
@@ -293,7 +293,7 @@ impl Descriptor {
         offset_bytes: usize,
     ) -> bool {
         // SAFETY: spans in use are committed.
-        self.is_start(offset_bytes) && !unsafe { self.own.looks_free(block) }
+        self.is_start(offset_bytes) && !unsafe { block.as_ref().looks_free(self.mark.get()) }
     }
 
     /// The same for slow paths, which say what is wrong.
@@ -309,7 +309,7 @@ impl Descriptor {
         }
         let block = self.own.locate(offset_bytes).block;
         // SAFETY: the offset is that of a carved block.
-        if unsafe { self.own.looks_free(block) && self.is_free(offset_bytes) } {
+        if unsafe { block.as_ref().looks_free(self.mark.get()) && self.is_free(offset_bytes) } {
             return Err(Misfit::Free);
         }
         Ok(())
@@ -332,7 +332,7 @@ impl Descriptor {
                 return false;
             }
             // SAFETY: the link leads to a carved block.
-            link = unsafe { free.locate(link.offset_bytes()).block.as_ref().next(free.secret()) };
+            link = unsafe { free.locate(link.offset_bytes()).block.as_ref().next(free.key()) };
         }
         false
     }
@@ -383,7 +383,7 @@ impl Descriptor {
             let located = self.own.locate(link.offset_bytes());
             each(located);
             // SAFETY: forwarded; the link leads to a block of the slab.
-            link = unsafe { located.block.as_ref().next(self.own.secret()) };
+            link = unsafe { located.block.as_ref().next(self.own.key()) };
         }
         link == Link::END
     }
@@ -400,7 +400,7 @@ impl Descriptor {
             let located = free.locate(link.offset_bytes());
             // SAFETY: I2: the drained chain is the owner's, and its blocks are in no other set.
             unsafe {
-                let next = located.block.as_ref().next(free.secret());
+                let next = located.block.as_ref().next(free.key());
                 if next != Link::END && !free.leads(next) {
                     // Overwritten after the free: left for the allocation that follows it to find.
                     free.set_head(link);

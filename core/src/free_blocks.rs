@@ -52,11 +52,54 @@ impl Link {
     }
 }
 
-/// A free block of host memory: its first word is the link to the next.
+/// How the links of a slab are written: where the next block lies, mixed with the slab's secret.
 ///
-/// The word is mixed with a secret of the slab, so that a write after the free shows as a chain
-/// that leaves the slab, and so that a block freed twice is told from data: offsets are short, so
-/// the upper half of the word is that of the secret.
+/// The secret makes a write after a free show as a chain that leaves the slab. The upper half of
+/// all links of a slab is the same, since the slab lies within 4 GiB of addresses that have one upper
+/// half, and so does what stands for the end: by it a block that is freed twice is told from data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    base: usize,
+    secret: u64,
+}
+
+impl Key {
+    /// Of a slab that starts at the address `base`. The top bit of `secret` is best set, so that ordinary data,
+    /// zero above all, does not look like a link.
+    pub const fn new(base: usize, secret: u64) -> Self {
+        Self { base, secret }
+    }
+
+    /// What stands for the end of a chain: no block of the slab, nor beside it.
+    const fn end(self) -> usize {
+        self.base ^ Link::MAX_OFFSET_BYTES
+    }
+
+    /// The address that a link leads to.
+    const fn address(self, link: Link) -> usize {
+        match link {
+            Link::END => self.end(),
+            _ => self.base.wrapping_add(link.offset_bytes()),
+        }
+    }
+
+    /// The link that leads to an address.
+    const fn link(self, address: usize) -> Link {
+        if address == self.end() { Link::END } else { Link(address.wrapping_sub(self.base) as u64) }
+    }
+
+    /// The upper half of all links.
+    pub(crate) const fn mark(self) -> u32 {
+        ((self.base as u64 ^ self.secret) >> 32) as u32
+    }
+
+    /// Whether a slab of `bytes` bytes may start at the address `base`: all of it has the same upper half.
+    pub(crate) const fn fits(base: usize, bytes: usize) -> bool {
+        (base as u64 ^ (base + (bytes - 1)) as u64) >> 32 == 0
+    }
+}
+
+/// A free block of host memory: its first word is the link to the next, mixed by a [`Key`].
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct FreeBlock {
@@ -81,19 +124,19 @@ impl FreeBlock {
     /// # Safety
     /// - The caller owns the block or the chain it is in.
     #[inline(always)]
-    pub unsafe fn next(&self, secret: u64) -> Link {
+    pub unsafe fn next(&self, key: Key) -> Link {
         // SAFETY: forwarded.
-        Link(unsafe { self.word() } ^ secret)
+        key.link((unsafe { self.word() } ^ key.secret) as usize)
     }
 
-    /// The link as it is kept, mixed with the secret.
+    /// The link as it is kept.
     ///
     /// # Safety
     /// - The caller owns the block or the chain it is in.
     #[inline(always)]
     unsafe fn word(&self) -> u64 {
         // SAFETY: I1: nobody writes the link meanwhile.
-        self.link.with(|link| unsafe { *link })
+        self.link.with(|link| unsafe { link.read_volatile() })
     }
 
     /// Has `next` follow this block.
@@ -101,9 +144,9 @@ impl FreeBlock {
     /// # Safety
     /// - The caller owns the block, which is in no chain yet.
     #[inline(always)]
-    pub unsafe fn set_next(&self, next: Link, secret: u64) {
+    pub unsafe fn set_next(&self, next: Link, key: Key) {
         // SAFETY: forwarded.
-        unsafe { self.set_word(next.0 ^ secret) };
+        unsafe { self.set_word(key.address(next) as u64 ^ key.secret) };
     }
 
     /// Wipes the link of a block that leaves its chain.
@@ -116,15 +159,16 @@ impl FreeBlock {
         unsafe { self.set_word(0) };
     }
 
-    /// The upper half of [`word`](Self::word): all that tells a link from data.
+    /// Whether the block looks free: its first word may be a link of a slab with this
+    /// [mark](Key::mark).
     ///
     /// # Safety
-    /// - As for [`word`](Self::word).
+    /// - The block lies in committed memory.
     #[inline(always)]
-    unsafe fn upper_half(&self) -> u32 {
+    pub(crate) unsafe fn looks_free(&self, mark: u32) -> bool {
         let index = usize::from(cfg!(target_endian = "little"));
         // SAFETY: I1: as in `word`; the word has two halves.
-        self.link.with(|link| unsafe { *link.cast::<u32>().add(index) })
+        self.link.with(|link| unsafe { *link.cast::<u32>().add(index) }) == mark
     }
 
     /// # Safety
@@ -158,8 +202,9 @@ pub struct Linked {
     /// Blocks lie below this offset. One comparison with it finds the end of the chain, a link
     /// that was overwritten, and a slab that is none.
     bound: Cell<u64>,
-    /// The address of the first block, or where a broken link leads. Neither an offset nor mixed, since
-    /// an allocation that follows a free waits for it: each step between the two would count.
+    /// The address of the first block, or where a broken link leads. Neither an offset nor mixed, and the
+    /// links are addresses, too: an allocation waits for the free before it, and each step between the two
+    /// would count.
     head: Cell<*mut u8>,
 }
 
@@ -174,8 +219,7 @@ impl Linked {
         }
     }
 
-    /// Starts over, empty, for blocks from `base`. The top bit of the secret is set, so that
-    /// ordinary data, zero above all, does not look like a link.
+    /// Starts over, empty, for blocks from `base`.
     pub(crate) fn reset(&self, base: NonNull<u8>, secret: u64) {
         self.bound.set(0);
         self.base.set(base.as_ptr());
@@ -208,37 +252,27 @@ impl Linked {
         self.base.get()
     }
 
-    /// What the links are mixed with.
+    /// How the links are written.
     #[inline(always)]
-    pub(crate) fn secret(&self) -> u64 {
-        self.secret.get()
+    pub(crate) fn key(&self) -> Key {
+        Key::new(self.base.get().addr(), self.secret.get())
     }
 
     /// The first free block.
     #[inline(always)]
     pub(crate) fn head(&self) -> Link {
-        Link(self.head.get().addr().wrapping_sub(self.base.get().addr()) as u64)
+        self.key().link(self.head.get().addr())
     }
 
     /// Replaces the whole set.
     pub(crate) fn set_head(&self, head: Link) {
-        self.head.set(self.base.get().wrapping_add(head.offset_bytes()));
+        self.head.set(self.base.get().with_addr(self.key().address(head)));
     }
 
     /// Whether `link` leads to a block.
     #[inline(always)]
     pub(crate) fn leads(&self, link: Link) -> bool {
         link.0 < self.bound.get()
-    }
-
-    /// Whether a block looks free: its first word may be a link.
-    ///
-    /// # Safety
-    /// - The block lies in committed memory of the slab.
-    #[inline(always)]
-    pub(crate) unsafe fn looks_free(&self, block: NonNull<FreeBlock>) -> bool {
-        // SAFETY: forwarded; read once.
-        unsafe { block.as_ref().upper_half() == (self.secret() >> 32) as u32 }
     }
 
     /// The block at `offset_bytes`, which is inside the slab.
@@ -274,24 +308,27 @@ unsafe impl FreeBlocks for Linked {
     /// the slab.
     #[inline(always)]
     fn pop(&self) -> Option<Located> {
-        let link = self.head();
-        if !self.leads(link) {
+        let (head, base) = (self.head.get(), self.base.get());
+        let offset_bytes = head.addr().wrapping_sub(base.addr());
+        if offset_bytes as u64 >= self.bound.get() {
             return None;
         }
         // SAFETY: the head leads to a block, so it is not null.
-        let block = unsafe { NonNull::new_unchecked(self.head.get()) }.cast::<FreeBlock>();
+        let block = unsafe { NonNull::new_unchecked(head) }.cast::<FreeBlock>();
         // SAFETY: I2: a block in the set belongs to the owner.
         unsafe {
-            self.set_head(block.as_ref().next(self.secret()));
+            let next = block.as_ref().word() ^ self.secret.get();
+            self.head.set(base.with_addr(next as usize));
             block.as_ref().wipe();
         }
-        Some(Located { block, offset_bytes: link.offset_bytes() })
+        Some(Located { block, offset_bytes })
     }
 
     #[inline(always)]
     unsafe fn push(&self, Located { block, .. }: Located) {
+        let head = unsafe { self.head.as_ptr().read_volatile() };
         // SAFETY: I2: the caller gives the block up.
-        unsafe { block.as_ref().set_next(self.head(), self.secret()) };
+        unsafe { block.as_ref().set_word(head.addr() as u64 ^ self.secret.get()) };
         self.head.set(block.as_ptr().cast());
     }
 
@@ -301,7 +338,7 @@ unsafe impl FreeBlocks for Linked {
         while self.leads(link) {
             let block = self.locate(link.offset_bytes()).block;
             // SAFETY: I2: the block is in the owner's set.
-            link = unsafe { block.as_ref().next(self.secret()) };
+            link = unsafe { block.as_ref().next(self.key()) };
             count += 1;
         }
         count
@@ -391,16 +428,16 @@ mod tests {
             // SAFETY: blocks of this slab, each pushed once.
             unsafe {
                 let located = linked.locate(offset);
-                assert!(!linked.looks_free(located.block));
+                assert!(!located.block.as_ref().looks_free(linked.key().mark()));
                 linked.push(located);
-                assert!(linked.looks_free(located.block));
+                assert!(located.block.as_ref().looks_free(linked.key().mark()));
             }
         }
         assert_eq!(linked.count(), 4);
         let popped: Vec<_> = core::iter::from_fn(|| linked.pop()).map(|b| b.offset_bytes).collect();
         assert_eq!(popped, [448, 64, 128, 0]);
         // SAFETY: the offset is inside the slab.
-        assert!(!unsafe { linked.looks_free(linked.locate(64).block) });
+        assert!(!unsafe { linked.locate(64).block.as_ref().looks_free(linked.key().mark()) });
 
         let mut words = [0; Bits::words(130)];
         let bits = Bits::all_free(&mut words, 130);

@@ -24,7 +24,6 @@ use core::{
     ptr::{self, NonNull},
 };
 
-pub use self::fast::Missed;
 use self::{
     bins::{Bin, CLASSES_START, ForClass, ForClasses, Shelf, TABLE_BYTES, bin_start},
     first_look::FirstLook,
@@ -64,6 +63,8 @@ pub struct Heap<C: Config> {
     descriptors: Cell<*const Descriptor>,
     /// How far this heap knows the arena to be open; zero in a heap that stands for none.
     opened_bytes: Cell<usize>,
+    /// Blocks of up to so many bytes are looked for in their class's current slab first, bytes.
+    first_look_bytes: Cell<usize>,
     retained_bytes: Cell<usize>,
     large_list: LargeList,
     /// Taken by whoever uses the heap where several may; a thread's own heap never is.
@@ -134,6 +135,7 @@ impl<C: Config> Heap<C> {
             base: Cell::new(0),
             descriptors: Cell::new(ptr::null()),
             opened_bytes: Cell::new(0),
+            first_look_bytes: Cell::new(0),
             arena: Cell::new(ptr::null()),
             link: Cell::new(None),
             misses: Counter::new(),
@@ -162,6 +164,7 @@ impl<C: Config> Heap<C> {
         let (base, descriptors) = arena.base_and_descriptors();
         self.base.set(base);
         self.descriptors.set(descriptors);
+        self.look_first(true);
         self.arena.set(arena);
     }
 

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 
 use crate::{
-    free_blocks::{FreeBlock, Link},
+    free_blocks::{FreeBlock, Key, Link},
     sync::atomic::{
         AtomicU64,
         Ordering::{AcqRel, Relaxed, Release},
@@ -75,30 +75,29 @@ impl RemoteList {
     /// True: the slab was parked, and the caller, alone, must hand it back to its owner.
     ///
     /// # Safety
-    /// - The caller owns `block` and gives it up; `offset_bytes` and `secret` are those of its slab.
-    pub unsafe fn push(&self, block: NonNull<FreeBlock>, offset_bytes: usize, secret: u64) -> bool {
+    /// - The caller owns `block` and gives it up; `offset_bytes` and `key` are those of its slab.
+    pub unsafe fn push(&self, block: NonNull<FreeBlock>, offset_bytes: usize, key: Key) -> bool {
         // SAFETY: forwarded: a chain of one.
-        unsafe { self.push_chain(Link::to(offset_bytes), block, 1, secret) }
+        unsafe { self.push_chain(Link::to(offset_bytes), block, 1, key) }
     }
 
     /// Pushes a chain of `count` blocks from `first` to `last`. Any thread; otherwise as
     /// [`push`](Self::push).
     ///
     /// # Safety
-    /// - The caller owns the chain and gives it up; its links are mixed with `secret`, that of its
-    ///   slab.
+    /// - The caller owns the chain and gives it up; its links are written by `key`, that of its slab.
     pub unsafe fn push_chain(
         &self,
         first: Link,
         last: NonNull<FreeBlock>,
         count: u32,
-        secret: u64,
+        key: Key,
     ) -> bool {
         let mut seen = self.word.load(Relaxed);
         loop {
             let rest = Chain(seen & !PARKED);
             // SAFETY: I1: until the exchange succeeds the block is the caller's.
-            unsafe { last.as_ref().set_next(rest.first(), secret) };
+            unsafe { last.as_ref().set_next(rest.first(), key) };
             let chain = Chain::join(first, count, rest).0;
             // Release pairs with the Acquire in `drain`: the owner sees the links. Acquire pairs
             // with the Release in `park`: whoever clears the flag comes after everything that the
@@ -153,20 +152,20 @@ mod tests {
     fn the_first_push_to_a_parked_list_says_so_once() {
         let blocks: [FreeBlock; 3] = core::array::from_fn(|_| FreeBlock::new());
         let block = |index: usize| NonNull::from(&blocks[index]);
-        let list = RemoteList::new();
+        let (list, key) = (RemoteList::new(), Key::new(0, 7));
         assert!(list.park() && list.count() == 0);
         // SAFETY: the blocks are the test's, 8 bytes apart, each pushed once.
         unsafe {
-            assert!(list.push(block(0), 0, 7));
-            assert!(!list.push(block(1), 8, 7));
+            assert!(list.push(block(0), 0, key));
+            assert!(!list.push(block(1), 8, key));
         }
         assert!(!list.park() && !list.unpark());
         let chain = list.drain();
         assert_eq!((chain.count(), chain.first()), (2, Link::to(8)));
         // SAFETY: the chain was drained, so it is the test's.
         unsafe {
-            assert_eq!(blocks[1].next(7), Link::to(0));
-            assert_eq!(blocks[0].next(7), Link::END);
+            assert_eq!(blocks[1].next(key), Link::to(0));
+            assert_eq!(blocks[0].next(key), Link::END);
         }
         assert!(list.drain().is_empty() && list.park() && list.unpark());
     }

@@ -62,12 +62,12 @@ pub unsafe fn free(block: *mut u8) {
     }
 }
 
-/// The same for what is not the thread's own.
+/// The same for what is not the thread's own, or not in the first granule of its slab.
 #[cold]
 #[inline(never)]
 fn free_otherwise(block: NonNull<u8>) {
     // SAFETY: I1: the heap is the calling thread's; the caller of `free` gives the block up.
-    if !unsafe { thread::heap().free_unsized_foreign(block) } {
+    if !unsafe { thread::heap().free_unsized_otherwise(block) } {
         free_slow(block, None);
     }
 }

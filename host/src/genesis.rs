@@ -5,8 +5,6 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use genesis_mem_core::heap::Missed;
-
 use crate::{c::MIN_ALIGN, process, thread, thread::HostHeap};
 
 /// The host allocator, for `#[global_allocator]` and for single collections. Every value is the
@@ -64,11 +62,11 @@ unsafe impl GlobalAlloc for Genesis {
         let heap = thread::heap();
         // SAFETY: the caller's block is not null.
         let block = unsafe { NonNull::new_unchecked(block) };
-        if !HostHeap::is_ordinary(layout.size(), layout.align()) {
+        if layout.align() > MIN_ALIGN {
             free_elsewhere(heap, block, layout.size(), layout.align());
         // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-        } else if let Err(missed) = unsafe { heap.free_fast(block, layout.size()) } {
-            free_otherwise(heap, block, layout.size(), missed);
+        } else if !unsafe { heap.free_fast(block, layout.size()) } {
+            free_otherwise(heap, block, layout.size());
         }
     }
 
@@ -142,24 +140,27 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
     to_pointer(block.flatten())
 }
 
-/// What [`GlobalAlloc::dealloc`] does with a block of an ordinary size that the first look has not
-/// found: most often it is the thread's own all the same. Cold, so that it keeps out of the way where
-/// it is called; `heap` is the calling thread's.
+/// What [`GlobalAlloc::dealloc`] does with a block of an ordinary alignment that is not found at once:
+/// most often it is the thread's own all the same. Cold, so that it keeps out of the way where it is
+/// called; `heap` is the calling thread's.
 #[cold]
 #[inline(never)]
-fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
+fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
+    if !HostHeap::is_ordinary(bytes, MIN_ALIGN) {
+        // Which ordinary alignment was asked for makes no difference.
+        return free_elsewhere(heap, block, bytes, MIN_ALIGN);
+    }
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-    if !unsafe { heap.free_own(block, bytes, missed) } {
-        free_foreign(heap, block, bytes, missed);
+    if !unsafe { heap.free_own(block, bytes) } {
+        free_foreign(heap, block, bytes);
     }
 }
 
 /// The same for a block that is not the thread's own.
 #[inline(never)]
-fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize, missed: Missed<'_>) {
+fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
-    if !unsafe { heap.free_foreign(block, bytes, missed) } {
-        // Which ordinary alignment was asked for makes no difference.
+    if !unsafe { heap.free_foreign(block, bytes) } {
         free_elsewhere(heap, block, bytes, MIN_ALIGN);
     }
 }

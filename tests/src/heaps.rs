@@ -177,8 +177,7 @@ impl<C: TestConfig> Heaps<C> {
             // Half of the sizes skip the paths between the first and the last.
             if bytes.is_multiple_of(2) {
                 heap.free_any(block, bytes, align);
-            } else if !Heap::<C>::is_ordinary(bytes, align) || heap.free_fast(block, bytes).is_err()
-            {
+            } else if !Heap::<C>::is_ordinary(bytes, align) || !heap.free_fast(block, bytes) {
                 heap.free_slow(block, Some((bytes, align)));
             }
         }

@@ -51,7 +51,6 @@ impl<C: Config> Arena<C> {
         let block = self.address_of(taken.span.granule);
         debug_assert!(block.addr().get().is_multiple_of(align));
         let descriptor = self.descriptor(taken.span.granule);
-        descriptor.lead.set(0);
         descriptor.granules.set(granules);
         descriptor.block_bytes.set(bytes);
         descriptor.set_booked_bytes(bytes);

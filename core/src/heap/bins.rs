@@ -19,10 +19,11 @@ use crate::{
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Bin {
-    /// `ceil(2^32 / block_bytes)`, where blocks beyond the table count in KiB; and the same again or, while
-    /// frees don't look here first, zero. Both are zero while a slab is current that must count them.
+    /// `ceil(2^32 / block_bytes)`, where blocks beyond the table count in KiB. Zero while no free may find
+    /// its block here: there is no slab, or one that must count frees.
     inverse: Cell<u32>,
-    limit: Cell<u32>,
+    /// The upper half of a free block's first word.
+    mark: Cell<u32>,
     /// The free set of the current slab, lent by its descriptor; empty, and of no memory, if there
     /// is none.
     pub(super) free: Linked,
@@ -67,7 +68,7 @@ impl Bin {
         Self {
             free: Linked::new(),
             inverse: Cell::new(0),
-            limit: Cell::new(0),
+            mark: Cell::new(0),
             countdown: Countdown::new(),
             frees: Counter::new(),
             requested_bytes: Counter::new(),
@@ -75,36 +76,32 @@ impl Bin {
     }
 
     /// The current slab has blocks of this size, and may become empty without a word.
-    pub(super) fn set_block_bytes(&self, block_bytes: usize) {
+    pub(super) fn find_frees(&self, block_bytes: usize) {
         let unit_bytes = if block_bytes > TABLE_BYTES { LARGER_STEP_BYTES } else { 1 };
         self.inverse.set(u32::MAX / (block_bytes / unit_bytes) as u32 + 1);
+        self.mark.set(self.free.key().mark());
     }
 
     /// The current slab must hear of every free.
     pub(super) fn count_frees(&self) {
         self.inverse.set(0);
-        self.limit.set(0);
     }
 
-    /// Whether [`locate`](Self::locate) is to find anything.
-    pub(super) fn set_first_look(&self, is_on: bool) {
-        self.limit.set(if is_on { self.inverse.get() } else { 0 });
-    }
-
-    /// The block of the current slab, of one granule, that starts at `block`.
+    /// The block of the current slab, of one granule, that starts at `block`, if one does and does not look
+    /// free.
     ///
     /// One multiplication tells whether one does (Lemire, Kaser and Kurz, "Faster remainder by
-    /// direct computation", 2019): exact for offsets of 19 bits and blocks of 13. The limit comes
-    /// first: while it is zero the processor foresees the outcome.
+    /// direct computation", 2019): exact for offsets of 19 bits and blocks of 13.
     #[inline(always)]
     pub(super) fn locate(&self, block: NonNull<u8>) -> Option<Located> {
         let offset_bytes = block.addr().get().wrapping_sub(self.free.base().addr());
-        if (offset_bytes as u32).wrapping_mul(self.inverse.get()) >= self.limit.get()
-            || offset_bytes >= self.free.bound_bytes()
+        let inverse = self.inverse.get();
+        if offset_bytes >= self.free.bound_bytes()
+            || (offset_bytes as u32).wrapping_mul(inverse) >= inverse
         {
             return None;
         }
-        Some(Located { block: block.cast(), offset_bytes })
+        self.unless_free(Located { block: block.cast(), offset_bytes })
     }
 
     /// The same for blocks beyond the table, of slabs of any length.
@@ -112,13 +109,21 @@ impl Bin {
     pub(super) fn locate_larger(&self, block: NonNull<u8>) -> Option<Located> {
         let offset_bytes = block.addr().get().wrapping_sub(self.free.base().addr());
         let steps = (offset_bytes / LARGER_STEP_BYTES) as u32;
-        if !offset_bytes.is_multiple_of(LARGER_STEP_BYTES)
-            || steps.wrapping_mul(self.inverse.get()) >= self.limit.get()
-            || offset_bytes >= self.free.bound_bytes()
+        let inverse = self.inverse.get();
+        if offset_bytes >= self.free.bound_bytes()
+            || !offset_bytes.is_multiple_of(LARGER_STEP_BYTES)
+            || steps.wrapping_mul(inverse) >= inverse
         {
             return None;
         }
-        Some(Located { block: block.cast(), offset_bytes })
+        self.unless_free(Located { block: block.cast(), offset_bytes })
+    }
+
+    #[inline(always)]
+    fn unless_free(&self, located: Located) -> Option<Located> {
+        // SAFETY: the block lies in the current slab, below what is carved.
+        let looks_free = unsafe { located.block.as_ref().looks_free(self.mark.get()) };
+        (!looks_free).then_some(located)
     }
 }
 

@@ -20,11 +20,6 @@ use crate::{
     size_class::HostClasses,
 };
 
-/// That a block to be freed is not of the slab where it was looked for first; and in which bin that
-/// was.
-#[derive(Clone, Copy, Debug)]
-pub struct Missed<'a>(&'a Bin);
-
 impl<C: Config> Heap<C> {
     /// The bin of a layout that [is ordinary](Self::is_ordinary).
     #[inline(always)]
@@ -149,43 +144,37 @@ impl<C: Config> Heap<C> {
         }
     }
 
-    /// Frees a block with the size that it was allocated with, if it is one of the slab that this
-    /// heap allocates such blocks from.
+    /// Frees a block with the size that it was allocated with, which asked for no more than the ordinary
+    /// alignment, if it is found at once: in the slab that this heap allocates such blocks from.
     ///
-    /// # Errors
-    /// [`Missed`] where it is not; nothing has changed then. What is to be tried next are
-    /// [`free_own`](Self::free_own), [`free_otherwise`](Self::free_otherwise) and
-    /// [`free_slow`](Self::free_slow), in that order.
+    /// False: nothing has changed. What is to be tried next are [`free_own`](Self::free_own),
+    /// [`free_foreign`](Self::free_foreign) and [`free_slow`](Self::free_slow), in that order, if the layout
+    /// [is ordinary](Self::is_ordinary).
     ///
     /// # Safety
-    /// - Owner only. The layout [is ordinary](Self::is_ordinary). The caller gives `block` up.
+    /// - Owner only. The caller gives `block` up.
     #[inline(always)]
-    pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize) -> Result<(), Missed<'_>> {
-        let bin = self.tabled_bin(bytes);
-        let Some(located) = bin.locate(block) else { return Err(Missed(bin)) };
-        // SAFETY: the block lies in the current slab.
-        if unsafe { bin.free.looks_free(located.block) } {
-            return Err(Missed(bin));
+    pub unsafe fn free_fast(&self, block: NonNull<u8>, bytes: usize) -> bool {
+        if bytes > self.first_look_bytes.get() {
+            return false;
         }
+        let bin = self.tabled_bin(bytes);
+        let Some(located) = bin.locate(block) else { return false };
         // The slab is a single granule, which may become empty without a word while it is current.
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
         unsafe { bin.free.push(located) };
         bin.frees.add(1);
         bin.requested_bytes.add((bytes as u64).wrapping_neg());
-        Ok(())
+        true
     }
 
-    /// Frees what [`free_fast`](Self::free_fast) has missed, if it is of any slab of this heap.
+    /// Frees what [`free_fast`](Self::free_fast) has not found, if it is of any slab of this heap.
     ///
     /// # Safety
-    /// - As for [`free_fast`](Self::free_fast) of this heap, which has missed it.
+    /// - Owner only. The layout [is ordinary](Self::is_ordinary). The caller gives `block` up.
     #[inline(always)]
-    pub unsafe fn free_own(
-        &self,
-        block: NonNull<u8>,
-        bytes: usize,
-        Missed(bin): Missed<'_>,
-    ) -> bool {
+    pub unsafe fn free_own(&self, block: NonNull<u8>, bytes: usize) -> bool {
+        let bin = self.tabled_bin(bytes);
         let Some(slab) = self.descriptor_of(block) else { return false };
         if slab.tag() != ptr::from_ref(bin).addr() {
             return false;
@@ -200,10 +189,7 @@ impl<C: Config> Heap<C> {
         bin.frees.add(1);
         bin.requested_bytes.add((bytes as u64).wrapping_neg());
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { slab.home().push(Located { block, offset_bytes }) };
-        if slab.count_free() {
-            self.on_told(slab);
-        }
+        unsafe { self.put(slab, Located { block, offset_bytes }) };
         true
     }
 
@@ -212,12 +198,8 @@ impl<C: Config> Heap<C> {
     /// # Safety
     /// - As for [`free_own`](Self::free_own).
     #[inline(always)]
-    pub unsafe fn free_foreign(
-        &self,
-        block: NonNull<u8>,
-        bytes: usize,
-        Missed(bin): Missed<'_>,
-    ) -> bool {
+    pub unsafe fn free_foreign(&self, block: NonNull<u8>, bytes: usize) -> bool {
+        let bin = self.tabled_bin(bytes);
         let Some((arena, slab)) = self.arena().zip(self.descriptor_of(block)) else {
             return false;
         };
@@ -262,11 +244,10 @@ impl<C: Config> Heap<C> {
     #[inline(always)]
     pub unsafe fn free_larger(&self, block: NonNull<u8>, bytes: usize, align: usize) -> bool {
         let Some(bin) = self.larger_bin(bytes, align) else { return false };
-        let Some(located) = bin.locate_larger(block) else { return false };
-        // SAFETY: the block lies in the current slab.
-        if unsafe { bin.free.looks_free(located.block) } {
+        if !self.looks_first() {
             return false;
         }
+        let Some(located) = bin.locate_larger(block) else { return false };
         // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
         unsafe { bin.free.push(located) };
         bin.frees.add(1);
@@ -301,11 +282,10 @@ impl<C: Config> Heap<C> {
     pub unsafe fn free_any(&self, block: NonNull<u8>, bytes: usize, align: usize) {
         // SAFETY: forwarded.
         unsafe {
-            if Self::is_ordinary(bytes, align) {
-                let Err(missed) = self.free_fast(block, bytes) else { return };
-                if self.free_own(block, bytes, missed) {
-                    return;
-                }
+            if Self::is_ordinary(bytes, align)
+                && (self.free_fast(block, bytes) || self.free_own(block, bytes))
+            {
+                return;
             }
             if !self.free_larger(block, bytes, align) && !self.free_otherwise(block, bytes, align) {
                 self.free_slow(block, Some((bytes, align)));
@@ -342,9 +322,12 @@ impl<C: Config> Heap<C> {
     /// The head of the span that `block` lies in, if the heap knows that ground.
     #[inline(always)]
     pub(super) fn head_descriptor(&self, block: NonNull<u8>) -> Option<&Descriptor> {
-        let descriptor = ptr::from_ref(self.descriptor_of(block)?);
-        // SAFETY: I3: the head of a span is `lead` granules back.
-        Some(unsafe { &*descriptor.sub((*descriptor).lead.get() as usize) })
+        let descriptor = self.descriptor_of(block)?;
+        if descriptor.tag() != tag::TAIL {
+            return Some(descriptor);
+        }
+        // SAFETY: I3: a tail says how far back the head is.
+        Some(unsafe { &*ptr::from_ref(descriptor).sub(descriptor.granules.get() as usize) })
     }
 
     /// # Safety

@@ -3,7 +3,7 @@
 //! The look costs little and mostly finds the block, where what was allocated last is freed first.
 //! Where blocks are freed in any order it finds some, and the processor, which cannot tell which,
 //! loses more by guessing wrong than a look can gain. So a heap stops looking while too many blocks
-//! are elsewhere: the limit in every bin is zero then, and the look always fails.
+//! are elsewhere: no size is small enough for it then.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -21,7 +21,6 @@ const MISSING_SHARE: u64 = 16;
 /// What the judgement is based on; owner only.
 #[derive(Debug)]
 pub(super) struct FirstLook {
-    is_off: Cell<bool>,
     /// Frees since about the last judgement but one whose block was in no current slab, as far as
     /// noted: when such a slab tells of them, or becomes current.
     elsewhere: Cell<u32>,
@@ -33,19 +32,9 @@ pub(super) struct FirstLook {
 }
 
 impl FirstLook {
-    /// On, with nothing known: zeroes.
+    /// Nothing known: zeroes.
     pub(super) const fn new() -> Self {
-        Self {
-            is_off: Cell::new(false),
-            elsewhere: Cell::new(0),
-            put_off: Cell::new(0),
-            frees_then: Cell::new(0),
-        }
-    }
-
-    /// Whether bins are to let the first look find something.
-    pub(super) fn is_on(&self) -> bool {
-        !self.is_off.get()
+        Self { elsewhere: Cell::new(0), put_off: Cell::new(0), frees_then: Cell::new(0) }
     }
 
     /// So many blocks were freed that are in no current slab.
@@ -69,13 +58,21 @@ impl<C: Config> Heap<C> {
             return;
         }
         look.put_off.set(0);
-        let share = if look.is_off.get() { 2 * MISSING_SHARE } else { MISSING_SHARE };
-        let is_off = u64::from(look.elsewhere.get()) * share > since;
+        let share = if self.looks_first() { MISSING_SHARE } else { 2 * MISSING_SHARE };
+        self.look_first(u64::from(look.elsewhere.get()) * share <= since);
         // What is known grows less important, but not at once: it is noted in lumps.
         look.elsewhere.set(look.elsewhere.get() / 2);
         look.frees_then.set(frees.wrapping_sub(since / 2));
-        if look.is_off.replace(is_off) != is_off {
-            self.classes.0.iter().for_each(|class| class.bin.set_first_look(!is_off));
-        }
+    }
+
+    /// Begins or ends the first look.
+    pub(super) fn look_first(&self, is_on: bool) {
+        self.first_look_bytes.set(if is_on { Self::TABLED_BYTES } else { 0 });
+    }
+
+    /// Whether there is a first look.
+    #[inline(always)]
+    pub(super) fn looks_first(&self) -> bool {
+        self.first_look_bytes.get() != 0
     }
 }

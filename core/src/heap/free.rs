@@ -87,7 +87,7 @@ impl<C: Config> Heap<C> {
         };
         if descriptor.tag() == tag::TAIL {
             let granule = arena.granule_of(descriptor);
-            descriptor = arena.descriptor(granule - descriptor.lead.get());
+            descriptor = arena.descriptor(granule - descriptor.granules.get());
         }
         match descriptor.tag() {
             tag::FREE => match arena.large_around(arena.granule_of(descriptor)) {

@@ -32,7 +32,7 @@ impl<C: Config> Heap<C> {
     pub(super) fn offer(&self, arena: &Arena<C>, slab: &Descriptor) {
         while let Some(located) = slab.own.pop() {
             // SAFETY: I2: the block was in the owner's set. An open slab is not parked.
-            unsafe { slab.remote.push(located.block, located.offset_bytes, slab.own.secret()) };
+            unsafe { slab.remote.push(located.block, located.offset_bytes, slab.own.key()) };
         }
         if !self.release_offered(arena, slab) {
             slab.tell_after(1);

@@ -85,7 +85,7 @@ impl<C: Config> Heap<C> {
         located: Located,
     ) {
         // SAFETY: I2: the caller gives the block up; it is in no other chain.
-        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.secret()) };
+        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.key()) };
         parcel.first.set(Link::to(located.offset_bytes));
         let count = parcel.count.get() + 1;
         parcel.count.set(count);
@@ -130,9 +130,9 @@ impl<C: Config> Heap<C> {
     #[cold]
     #[inline(never)]
     unsafe fn send_one(arena: &Arena<C>, owner: &Self, slab: &Descriptor, located: Located) {
-        let secret = slab.own.secret();
+        let key = slab.own.key();
         // SAFETY: forwarded.
-        if unsafe { slab.remote.push(located.block, located.offset_bytes, secret) } {
+        if unsafe { slab.remote.push(located.block, located.offset_bytes, key) } {
             owner.hand_back(arena, slab);
         }
     }
@@ -160,9 +160,9 @@ impl<C: Config> Heap<C> {
         last: NonNull<FreeBlock>,
         count: u32,
     ) {
-        let (first, secret) = (Link::to(first_bytes), slab.own.secret());
+        let (first, key) = (Link::to(first_bytes), slab.own.key());
         // SAFETY: forwarded.
-        if unsafe { slab.remote.push_chain(first, last, count, secret) } {
+        if unsafe { slab.remote.push_chain(first, last, count, key) } {
             let (heap, _) = owner_of(arena, slab, slab.tag());
             // SAFETY: I3: heaps are immortal.
             unsafe { &*heap }.hand_back(arena, slab);

@@ -3,7 +3,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::{Heap, bins::Bin};
+use super::Heap;
 use crate::{
     arena::{Arena, Fresh, Held},
     backend::{Backend, Capabilities},
@@ -11,9 +11,10 @@ use crate::{
     config::{Config, Fault, FaultKind},
     descriptor::{Descriptor, Place, tag},
     event::EventSink,
-    free_blocks::{FreeBlocks, Link},
+    free_blocks::{FreeBlocks, Key, Link},
     size_class::{HostClasses, SizeClass},
     slab::NEVER,
+    span_pool::Taken,
 };
 
 /// Empty slabs of several granules that a heap may keep, bytes touched: enough that a program
@@ -27,6 +28,9 @@ const PUBLISHED_BYTES: u64 = 32 << 10;
 /// A full slab is opened again when the owner has freed this share of its blocks: opening it for
 /// each single one would cost every allocation of a busy program a slow path.
 const REOPEN_SHARE: u32 = 16;
+
+/// How the links of the slabs that were handed back are written: they are named by their granules.
+const RETURNED: Key = Key::new(0, 0);
 
 /// How many of its blocks the owner must have freed before a full slab is opened again.
 fn frees_to_reopen(slab: &Descriptor) -> u32 {
@@ -207,18 +211,12 @@ impl<C: Config> Heap<C> {
         slab.place.set(Place::Current);
         slab.lend_to(&bin.free);
         if slab.granules.get() == 1 {
-            self.look_first(slab, bin);
+            bin.find_frees(slab.block_bytes.get());
         } else {
             bin.count_frees();
         }
         self.shelf(class).current.set(slab);
         self.watch_current(slab);
-    }
-
-    /// Lets frees find the blocks of a current slab which may become empty without a word.
-    fn look_first(&self, slab: &Descriptor, bin: &Bin) {
-        bin.set_block_bytes(slab.block_bytes.get());
-        bin.set_first_look(self.first_look.is_on());
     }
 
     /// Takes the free set of a slab out of its bin, which has no slab then.
@@ -245,7 +243,7 @@ impl<C: Config> Heap<C> {
         let block_bytes = HostClasses::block_bytes(class);
         let granules = (block_bytes * 8).div_ceil(C::GRANULE_BYTES) as u32;
         self.send_all(arena);
-        let taken = arena.take_span(granules, 1, Held::default())?;
+        let taken = self.slab_span(arena, granules)?;
         // The fast paths learn of new ground here, so that they find its descriptors.
         self.opened_bytes.set(arena.opened_bytes());
         let slab = arena.descriptor(taken.span.granule);
@@ -261,6 +259,19 @@ impl<C: Config> Heap<C> {
         };
         arena.tag_span(taken.span, tag);
         Some(slab)
+    }
+
+    /// A span for a slab.
+    fn slab_span(&self, arena: &Arena<C>, granules: u32) -> Option<Taken> {
+        let taken = arena.take_span(granules, 1, Held::default())?;
+        let base = arena.address_of(taken.span.granule).addr().get();
+        if Key::fits(base, granules as usize * C::GRANULE_BYTES) {
+            return Some(taken);
+        }
+        // It lies across a multiple of 4 GiB: there are few such spans, and another one is not.
+        let another = self.slab_span(arena, granules);
+        arena.put_span(taken.span, Held::default());
+        another
     }
 
     /// Gives an empty slab, which is in no list, back to the arena.
@@ -291,7 +302,7 @@ impl<C: Config> Heap<C> {
             let slab = arena.descriptor(link.offset_bytes() as u32);
             // SAFETY: I1: the drained chain is this heap's; a link is read before its slab can be
             // parked, and so handed back, again.
-            link = unsafe { slab.returned.next(0) };
+            link = unsafe { slab.returned.next(RETURNED) };
             self.reopen(arena, slab);
         }
     }
@@ -356,7 +367,7 @@ impl<C: Config> Heap<C> {
         if kept_bytes <= RETAINED_BYTES {
             self.retained_bytes.set(kept_bytes);
             slab.retained_blocks.set(slab.carved.get() as u8);
-            self.look_first(slab, self.bin(slab.class()));
+            self.bin(slab.class()).find_frees(slab.block_bytes.get());
             self.watch_current(slab);
         } else {
             self.leave_current(slab);
@@ -385,6 +396,6 @@ impl<C: Config> Heap<C> {
     pub(super) fn hand_back(&self, arena: &Arena<C>, slab: &Descriptor) {
         let granule = arena.granule_of(slab) as usize;
         // SAFETY: I1: whoever unparks a slab alone owns its link.
-        unsafe { self.returned.0.push(NonNull::from(&slab.returned), granule, 0) };
+        unsafe { self.returned.0.push(NonNull::from(&slab.returned), granule, RETURNED) };
     }
 }

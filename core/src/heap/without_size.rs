@@ -12,26 +12,30 @@ impl<C: Config> Heap<C> {
     /// - Owner only. The caller gives `block` up.
     #[inline(always)]
     pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
-        let Some(descriptor) = self.head_descriptor(block) else { return false };
+        // Only the first granule of a span has the tag of a bin.
+        let Some(descriptor) = self.descriptor_of(block) else { return false };
         let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
         // SAFETY: the tag says that the slab is this heap's.
         unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), None) }
     }
 
-    /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of another heap's
-    /// slab.
+    /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of a slab.
     ///
     /// # Safety
     /// - Owner only. The caller gives `block` up.
     #[inline]
-    pub unsafe fn free_unsized_foreign(&self, block: NonNull<u8>) -> bool {
+    pub unsafe fn free_unsized_otherwise(&self, block: NonNull<u8>) -> bool {
         let Some((arena, slab)) = self.arena().zip(self.head_descriptor(block)) else {
             return false;
         };
-        if slab.tag() <= tag::LAST || self.own_bin(slab.tag()).is_some() {
+        let offset_bytes = slab.offset_of(block);
+        if let Some(bin) = self.own_bin(slab.tag()) {
+            // SAFETY: the tag says that the slab is this heap's.
+            return unsafe { self.free_local(slab, bin, block, offset_bytes, None) };
+        }
+        if slab.tag() <= tag::LAST {
             return false;
         }
-        let offset_bytes = slab.offset_of(block);
         // SAFETY: the tag is that of a slab, in whose span the block lies; the caller gives it up.
         unsafe { self.free_if_foreign(arena, slab, self.bin(slab.class()), block, offset_bytes, 0) }
     }

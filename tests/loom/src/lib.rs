@@ -12,12 +12,12 @@
 use std::{array, ptr::NonNull};
 
 use genesis_mem_core::{
-    free_blocks::{FreeBlock, Link},
+    free_blocks::{FreeBlock, Key, Link},
     remote::RemoteList,
 };
 
-/// What the links are mixed with.
-pub const SECRET: u64 = 1 << 63 | 0x5eed;
+/// How the links are written.
+pub const KEY: Key = Key::new(1 << 20, 1 << 63 | 0x5eed);
 
 /// Where the block of an index lies, bytes.
 pub const fn offset_bytes(index: usize) -> usize {
@@ -64,7 +64,7 @@ impl<const N: usize> Slab<N> {
             assert!(indices.len() < N, "a chain without an end");
             indices.push(index);
             // SAFETY: the model under test claims that the chain is the caller's; loom checks it.
-            link = unsafe { self.blocks[index].next(SECRET) };
+            link = unsafe { self.blocks[index].next(KEY) };
         }
         indices
     }
@@ -80,13 +80,13 @@ impl<const N: usize> Slab<N> {
     /// Frees the block of an index from afar. True: the slab was parked.
     pub fn push(&self, index: usize) -> bool {
         // SAFETY: each model frees each block once.
-        unsafe { self.remote.push(self.block(index), offset_bytes(index), SECRET) }
+        unsafe { self.remote.push(self.block(index), offset_bytes(index), KEY) }
     }
 
     /// Hands the parked slab back to its heap.
     pub fn hand_back(&self, returned: &RemoteList) {
         // SAFETY: whoever found the flag has the link, as the model claims and loom checks.
-        let _ = unsafe { returned.push(NonNull::from(&self.link), 0, SECRET) };
+        let _ = unsafe { returned.push(NonNull::from(&self.link), 0, KEY) };
     }
 
     /// Takes the slab from those handed back, and writes its link as its owner may then do.
@@ -102,6 +102,6 @@ impl<const N: usize> Slab<N> {
     /// Writes the link, as the owner of a slab that is not parked may do.
     pub fn reuse_link(&self) {
         // SAFETY: the owner has the link, as the model claims and loom checks.
-        unsafe { self.link.set_next(Link::END, SECRET) };
+        unsafe { self.link.set_next(Link::END, KEY) };
     }
 }

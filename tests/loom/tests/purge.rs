@@ -12,7 +12,7 @@ use genesis_mem_core::{
     offer::{Claim, Offer},
     remote::RemoteList,
 };
-use genesis_mem_loom::{SECRET, Slab, offset_bytes};
+use genesis_mem_loom::{KEY, Slab, offset_bytes};
 use loom::{sync::Mutex, thread};
 
 /// A slab with its offer, and the lock of the queue.
@@ -55,7 +55,7 @@ fn purge(shared: &Shared) {
     let last = shared.slab.block(blocks[blocks.len() - 1]);
     let first = Link::to(offset_bytes(blocks[0]));
     // SAFETY: the purger drained the chain, as the model claims and loom checks.
-    if unsafe { shared.slab.remote.push_chain(first, last, blocks.len() as u32, SECRET) } {
+    if unsafe { shared.slab.remote.push_chain(first, last, blocks.len() as u32, KEY) } {
         shared.slab.hand_back(&shared.returned);
     }
 }

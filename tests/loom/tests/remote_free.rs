@@ -6,7 +6,7 @@
 use std::{ptr::NonNull, sync::Arc};
 
 use genesis_mem_core::free_blocks::{FreeBlock, Link};
-use genesis_mem_loom::{SECRET, Slab, offset_bytes};
+use genesis_mem_loom::{KEY, Slab, offset_bytes};
 use loom::{
     sync::atomic::{
         AtomicU64,
@@ -33,7 +33,7 @@ impl List for Shipped {
     fn push_chain(&self, slab: &Slab<3>, first: usize, last: NonNull<FreeBlock>, count: u32) {
         let first = Link::to(offset_bytes(first));
         // SAFETY: the model frees each block once.
-        let parked = unsafe { slab.remote.push_chain(first, last, count, SECRET) };
+        let parked = unsafe { slab.remote.push_chain(first, last, count, KEY) };
         assert!(!parked, "nobody parked the slab");
     }
 
@@ -56,7 +56,7 @@ impl List for Unordered {
         let mut seen = self.0.load(Relaxed);
         loop {
             // SAFETY: the block is the caller's until the exchange succeeds.
-            unsafe { last.as_ref().set_next(Link::to(seen as usize), SECRET) };
+            unsafe { last.as_ref().set_next(Link::to(seen as usize), KEY) };
             let first = offset_bytes(first) as u64;
             match self.0.compare_exchange_weak(seen, first, Relaxed, Relaxed) {
                 Ok(_) => return,
@@ -82,7 +82,7 @@ fn model<L: List>() {
             move || {
                 let (slab, list) = &*shared;
                 // SAFETY: both blocks are this thread's to free.
-                unsafe { slab.block(1).as_ref().set_next(Link::to(offset_bytes(2)), SECRET) };
+                unsafe { slab.block(1).as_ref().set_next(Link::to(offset_bytes(2)), KEY) };
                 list.push_chain(slab, 1, slab.block(2), 2);
             }
         });
