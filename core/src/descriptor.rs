@@ -343,9 +343,15 @@ impl Descriptor {
         block.as_ptr().addr().wrapping_sub(self.own.base().addr())
     }
 
-    /// Carves up to a page's worth of new blocks; returns the first and adds the rest to `free`, where
-    /// the slab is current. `None`: the slab is carved whole. Owner only.
-    pub(crate) fn carve(&self, free: &Linked, page_bytes: usize) -> Option<usize> {
+    /// Carves new blocks, as many as start in one page, or in the first `touched_bytes` of the slab, whose
+    /// pages are backed anyhow; returns the first and adds the rest to `free`, where the slab is current.
+    /// `None`: the slab is carved whole. Owner only.
+    pub(crate) fn carve(
+        &self,
+        free: &Linked,
+        page_bytes: usize,
+        touched_bytes: usize,
+    ) -> Option<usize> {
         let carved = self.carved.get();
         let block_bytes = self.block_bytes.get();
         let left = self.capacity.get() - carved;
@@ -354,7 +360,8 @@ impl Descriptor {
         }
         let start_bytes = carved as usize * block_bytes;
         let page_end_bytes = (start_bytes + block_bytes).next_multiple_of(page_bytes);
-        let fitting = ((page_end_bytes - start_bytes) / block_bytes) as u32;
+        let end_bytes = page_end_bytes.max(touched_bytes);
+        let fitting = ((end_bytes - start_bytes) / block_bytes) as u32;
         let count = fitting.min(left);
         self.carved.set(carved + count);
         let bound_bytes = start_bytes + count as usize * block_bytes;

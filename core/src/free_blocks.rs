@@ -3,7 +3,12 @@
 //! Host memory keeps it in band ([`Linked`]): the first word of a free block leads to the next.
 //! Device memory, which the CPU cannot touch, keeps it out of band ([`Bits`]).
 
-use core::{cell::Cell, ptr::NonNull};
+use core::{
+    cell::Cell,
+    ptr::NonNull,
+    // What the model checker sees is the cell around the word.
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::sync::UnsafeCell;
 
@@ -99,6 +104,18 @@ impl Key {
     }
 }
 
+/// Reads a word by an instruction that does nothing else: of such a one the processor foresees which
+/// store it reads from, and goes on without waiting. The compiler would merge the reading and the mixing, were
+/// it not for the atomic access, which costs nothing.
+///
+/// # Safety
+/// - The word is readable, and nobody writes it meanwhile.
+#[inline(always)]
+unsafe fn read_apart(word: *const u64) -> u64 {
+    // SAFETY: forwarded; a word is aligned as an atomic one.
+    unsafe { AtomicU64::from_ptr(word.cast_mut()) }.load(Ordering::Relaxed)
+}
+
 /// A free block of host memory: its first word is the link to the next, mixed by a [`Key`].
 #[derive(Debug)]
 #[repr(transparent)]
@@ -136,7 +153,7 @@ impl FreeBlock {
     #[inline(always)]
     unsafe fn word(&self) -> u64 {
         // SAFETY: I1: nobody writes the link meanwhile.
-        self.link.with(|link| unsafe { link.read_volatile() })
+        self.link.with(|link| unsafe { read_apart(link) })
     }
 
     /// Has `next` follow this block.
@@ -326,9 +343,11 @@ unsafe impl FreeBlocks for Linked {
 
     #[inline(always)]
     unsafe fn push(&self, Located { block, .. }: Located) {
-        let head = unsafe { self.head.as_ptr().read_volatile() };
-        // SAFETY: I2: the caller gives the block up.
-        unsafe { block.as_ref().set_word(head.addr() as u64 ^ self.secret.get()) };
+        // SAFETY: I2: the head is the owner's, and the caller gives the block up.
+        unsafe {
+            let head = read_apart(self.head.as_ptr().cast());
+            block.as_ref().set_word(head ^ self.secret.get());
+        }
         self.head.set(block.as_ptr().cast());
     }
 

@@ -48,6 +48,13 @@ impl<C: Config> Arena<C> {
         self.note_touched(start + bytes.start..end);
     }
 
+    /// How much of the first granule of a slab is backed with memory, from its start, bytes.
+    pub(crate) fn touched_in(&self, slab: &Descriptor) -> usize {
+        let granule = self.granule_of(slab) as usize;
+        let parts = |byte: &AtomicU8| (byte.load(Relaxed) & PARTS) as usize;
+        self.touched(granule..granule + 1).first().map_or(0, parts) * Self::PART_BYTES
+    }
+
     /// Bytes from the region's base, from the start of which their granules were in use before, are
     /// in use from now on.
     pub(super) fn note_touched(&self, bytes: Range<usize>) {

@@ -387,12 +387,17 @@ impl<C: Config> Heap<C> {
         {
             return None;
         }
-        let descriptor = self.head_descriptor(block)?;
-        let bin = self.own_bin(descriptor.tag())?;
-        let offset_bytes = descriptor.offset_of(block);
-        let right_class = old_bytes.is_none_or(|bytes| ptr::eq(self.tabled_bin(bytes), bin));
-        // SAFETY: the tag says that the slab is this heap's.
-        if !right_class || !unsafe { descriptor.may_be_live(block.cast(), offset_bytes) } {
+        // Only the first granule of a span has the tag of a bin.
+        let descriptor = self.descriptor_of(block)?;
+        let bin = match old_bytes {
+            Some(bytes) => self.tabled_bin(bytes),
+            None => self.own_bin(descriptor.tag())?,
+        };
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
+        if descriptor.tag() != ptr::from_ref(bin).addr()
+            // SAFETY: the tag says that the slab is this heap's.
+            || !unsafe { descriptor.may_be_live(block.cast(), offset_bytes) }
+        {
             return None;
         }
         if ptr::eq(self.tabled_bin(new_bytes), bin) {
@@ -403,11 +408,14 @@ impl<C: Config> Heap<C> {
             return Some(block);
         }
         let kept_bytes = old_bytes.unwrap_or(descriptor.block_bytes.get()).min(new_bytes);
-        // SAFETY: owner only; the blocks differ and hold that many bytes; the old one was checked.
+        // SAFETY: I2: owner only; the blocks differ and hold that many bytes; the old one was checked above,
+        // and the caller gives it up.
         unsafe {
             let new = Self::pop(self.tabled_bin(new_bytes), new_bytes)?;
             ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
-            self.free_local(descriptor, bin, block, offset_bytes, old_bytes);
+            bin.frees.add(1);
+            bin.requested_bytes.add((old_bytes.unwrap_or(0) as u64).wrapping_neg());
+            self.put(descriptor, Located { block: block.cast(), offset_bytes });
             self.reallocations.add(1);
             Some(new)
         }

@@ -185,7 +185,7 @@ impl<C: Config> Heap<C> {
             }
             free.set_head(Link::END);
         }
-        let offset_bytes = slab.carve(free, arena.page_bytes())?;
+        let offset_bytes = slab.carve(free, arena.page_bytes(), arena.touched_in(slab))?;
         arena.note_carved(slab, offset_bytes..slab.own.bound_bytes());
         let block = free.locate(offset_bytes).block;
         if !slab.zeroed.get() {

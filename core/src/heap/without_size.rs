@@ -15,8 +15,9 @@ impl<C: Config> Heap<C> {
         // Only the first granule of a span has the tag of a bin.
         let Some(descriptor) = self.descriptor_of(block) else { return false };
         let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
+        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
         // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, bin, block, descriptor.offset_of(block), None) }
+        unsafe { self.free_local(descriptor, bin, block, offset_bytes, None) }
     }
 
     /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of a slab.
