@@ -55,17 +55,17 @@ pub fn allocate_zeroed(bytes: usize) -> *mut u8 {
 /// - `block` is null or a live block of this allocator, and nobody uses it any more.
 #[inline]
 pub unsafe fn free(block: *mut u8) {
-    let Some(block) = NonNull::new(block) else { return };
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { thread::heap().free_unsized_fast(block) } {
         free_otherwise(block);
     }
 }
 
-/// The same for what is not the thread's own, or not in the first granule of its slab.
+/// The same for what is not in a slab of the thread's own, or in a long one.
 #[cold]
 #[inline(never)]
-fn free_otherwise(block: NonNull<u8>) {
+fn free_otherwise(block: *mut u8) {
+    let Some(block) = NonNull::new(block) else { return };
     // SAFETY: I1: the heap is the calling thread's; the caller of `free` gives the block up.
     if !unsafe { thread::heap().free_unsized_otherwise(block) } {
         free_slow(block, None);

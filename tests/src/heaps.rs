@@ -162,7 +162,9 @@ impl<C: TestConfig> Heaps<C> {
                 Self::free_sized(heap, live.address, live.bytes, live.align);
             } else {
                 self.knows_requests = false;
-                if !heap.free_unsized_fast(live.address) {
+                if !heap.free_unsized_fast(live.address.as_ptr())
+                    && !heap.free_unsized_otherwise(live.address)
+                {
                     heap.free_slow(live.address, None);
                 }
             }

@@ -146,7 +146,7 @@ fn zeroes_are_a_heap_that_stands_for_none() {
         }
         assert!(!heap.free_fast(block, 0) && !heap.free_fast(block, 16));
         assert!(!heap.free_larger(block, 10_000, 8) && !heap.free_otherwise(block, 10_000, 8));
-        assert!(!heap.free_unsized_fast(block));
+        assert!(!heap.free_unsized_fast(block.as_ptr()));
         assert_eq!(heap.reallocate_fast(block, Some(16), 8, 32), None);
     }
 }

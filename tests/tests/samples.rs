@@ -83,7 +83,7 @@ fn wrong_frees_of_samples_are_stopped() {
             assert!(is_sample(arena, block), "still live");
             heap.free_slow(block.add(16), None);
             assert_eq!(heap.usable_bytes(block), Some(TestHeap::block_bytes_for(bytes, 16)));
-            assert!(!heap.free_unsized_fast(block));
+            assert!(!heap.free_unsized_fast(block.as_ptr()));
             heap.free_slow(block, None);
             assert!(!is_sample(arena, block));
             heap.free_any(block, bytes, 16);

@@ -307,7 +307,13 @@ impl<C: Config> Heap<C> {
     /// The descriptor of the granule that `block` lies in, if the heap knows that ground.
     #[inline(always)]
     pub(super) fn descriptor_of(&self, block: NonNull<u8>) -> Option<&Descriptor> {
-        let offset_bytes = block.addr().get().wrapping_sub(self.base.get());
+        self.descriptor_at(block.addr().get())
+    }
+
+    /// The descriptor of the granule that an address lies in, if the heap knows that ground.
+    #[inline(always)]
+    pub(super) fn descriptor_at(&self, address: usize) -> Option<&Descriptor> {
+        let offset_bytes = address.wrapping_sub(self.base.get());
         if offset_bytes >= self.opened_bytes.get() {
             return None;
         }

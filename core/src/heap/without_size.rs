@@ -6,21 +6,25 @@ use super::Heap;
 use crate::{config::Config, descriptor::tag};
 
 impl<C: Config> Heap<C> {
-    /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout.
+    /// As [`free_fast`](Self::free_fast) for a caller that doesn't know the layout. `block` may be null,
+    /// which is not freed.
+    ///
+    /// Blocks beyond the first granule of their slab are not found here: most slabs have no other, and to
+    /// look for the head of a span is to wait for its descriptor twice.
     ///
     /// # Safety
     /// - Owner only. The caller gives `block` up.
     #[inline(always)]
-    pub unsafe fn free_unsized_fast(&self, block: NonNull<u8>) -> bool {
-        // Only the first granule of a span has the tag of a bin.
-        let Some(descriptor) = self.descriptor_of(block) else { return false };
-        let Some(bin) = self.own_bin(descriptor.tag()) else { return false };
-        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
-        // SAFETY: the tag says that the slab is this heap's.
-        unsafe { self.free_local(descriptor, bin, block, offset_bytes, None) }
+    pub unsafe fn free_unsized_fast(&self, block: *mut u8) -> bool {
+        let Some(slab) = self.descriptor_at(block.addr()) else { return false };
+        let Some(bin) = self.own_bin(slab.tag()) else { return false };
+        // The slab starts where this granule does.
+        let offset_bytes = block.addr() % C::GRANULE_BYTES;
+        // SAFETY: the tag says that the slab is this heap's; no such ground is at zero.
+        unsafe { self.free_local(slab, bin, NonNull::new_unchecked(block), offset_bytes, None) }
     }
 
-    /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of a slab.
+    /// Frees what [`free_unsized_fast`](Self::free_unsized_fast) has not freed, if it is of any slab.
     ///
     /// # Safety
     /// - Owner only. The caller gives `block` up.
@@ -29,12 +33,12 @@ impl<C: Config> Heap<C> {
         let Some((arena, slab)) = self.arena().zip(self.head_descriptor(block)) else {
             return false;
         };
-        let offset_bytes = slab.offset_of(block);
-        if let Some(bin) = self.own_bin(slab.tag()) {
-            // SAFETY: the tag says that the slab is this heap's.
+        let (tag, offset_bytes) = (slab.tag(), slab.offset_of(block));
+        if let Some(bin) = self.own_bin(tag) {
+            // SAFETY: the tag says that the slab is this heap's; the caller gives the block up.
             return unsafe { self.free_local(slab, bin, block, offset_bytes, None) };
         }
-        if slab.tag() <= tag::LAST {
+        if tag <= tag::LAST {
             return false;
         }
         // SAFETY: the tag is that of a slab, in whose span the block lies; the caller gives it up.
