@@ -91,7 +91,16 @@ pub unsafe fn resize(block: NonNull<u8>, bytes: usize) -> *mut u8 {
 ///
 /// # Safety
 /// - `block` is a live block of this allocator.
+#[inline]
 pub unsafe fn usable_bytes(block: NonNull<u8>) -> usize {
+    // SAFETY: I1: the heap is the calling thread's; the caller holds the block.
+    unsafe { thread::heap().usable_bytes_fast(block) }.unwrap_or_else(|| usable_bytes_slow(block))
+}
+
+/// The same where something is unusual about the block.
+#[cold]
+#[inline(never)]
+fn usable_bytes_slow(block: NonNull<u8>) -> usize {
     // SAFETY: I1: `with_heap` makes this thread the owner; the caller holds the block.
     process::with_heap(|heap| unsafe { heap.usable_bytes(block) }).flatten().unwrap_or(0)
 }

@@ -44,4 +44,17 @@ impl<C: Config> Heap<C> {
         // SAFETY: the tag is that of a slab, in whose span the block lies; the caller gives it up.
         unsafe { self.free_if_foreign(arena, slab, self.bin(slab.class()), block, offset_bytes, 0) }
     }
+
+    /// How many bytes the live block at `block` has, if it is of a slab and nothing about it is unusual;
+    /// `None` says to ask [`usable_bytes`](Self::usable_bytes).
+    ///
+    /// # Safety
+    /// - Owner only. The caller holds `block`.
+    #[inline]
+    pub unsafe fn usable_bytes_fast(&self, block: NonNull<u8>) -> Option<usize> {
+        let slab = self.head_descriptor(block).filter(|slab| slab.tag() > tag::LAST)?;
+        // SAFETY: the tag is that of a slab, in whose span the block lies.
+        let is_live = unsafe { slab.may_be_live(block.cast(), slab.offset_of(block)) };
+        is_live.then(|| slab.block_bytes.get())
+    }
 }
