@@ -14,6 +14,7 @@ mod kept;
 mod large;
 mod offer;
 mod outbox;
+mod resize;
 mod sampled;
 mod slow;
 mod without_size;

@@ -72,13 +72,23 @@ fn free_otherwise(block: *mut u8) {
     }
 }
 
+/// Whether a block can be one of `bytes` bytes where it is: then it is. For names whose fast path is to
+/// end without a call.
+///
+/// # Safety
+/// - `block` is a live block of this allocator.
+#[inline(always)]
+pub unsafe fn resize_in_place(block: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: I1: the heap is the calling thread's, who holds the block.
+    unsafe { thread::heap().resize_in_place(block, None, MIN_ALIGN, bytes) }
+}
+
 /// Changes the size of a block, which moves where it must; null and no change where memory has run
 /// out.
 ///
 /// # Safety
 /// - `block` is a live block of this allocator; after success nobody uses it under its old
 ///   address.
-#[inline]
 pub unsafe fn resize(block: NonNull<u8>, bytes: usize) -> *mut u8 {
     // SAFETY: I1: the heap is the calling thread's, who holds the block.
     match unsafe { thread::heap().reallocate_fast(block, None, MIN_ALIGN, bytes) } {

@@ -23,7 +23,7 @@ use crate::{
 impl<C: Config> Heap<C> {
     /// The bin of a layout that [is ordinary](Self::is_ordinary).
     #[inline(always)]
-    fn tabled_bin(&self, bytes: usize) -> &Bin {
+    pub(super) fn tabled_bin(&self, bytes: usize) -> &Bin {
         // SAFETY: the size is that of a layout that `is_ordinary`, and the table's entries are the
         // places of bins in the heap.
         unsafe {
@@ -372,58 +372,6 @@ impl<C: Config> Heap<C> {
         unsafe { slab.home().push(block) };
         if slab.count_free() {
             self.on_told(slab);
-        }
-    }
-
-    /// Changes the size of a small block of this heap, if both sizes are in the table and a block
-    /// is at hand; `None` says to take the slow path, [`reallocate`](Self::reallocate), and nothing
-    /// has changed. `old_bytes` is what the caller says that the block was allocated with.
-    ///
-    /// # Safety
-    /// - Owner only. The caller holds `block`, and uses it no more after success.
-    #[inline]
-    pub unsafe fn reallocate_fast(
-        &self,
-        block: NonNull<u8>,
-        old_bytes: Option<usize>,
-        align: usize,
-        new_bytes: usize,
-    ) -> Option<NonNull<u8>> {
-        if !Self::is_ordinary(old_bytes.unwrap_or(0), align) || !Self::is_ordinary(new_bytes, align)
-        {
-            return None;
-        }
-        // Only the first granule of a span has the tag of a bin.
-        let descriptor = self.descriptor_of(block)?;
-        let bin = match old_bytes {
-            Some(bytes) => self.tabled_bin(bytes),
-            None => self.own_bin(descriptor.tag())?,
-        };
-        let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
-        if descriptor.tag() != ptr::from_ref(bin).addr()
-            // SAFETY: the tag says that the slab is this heap's.
-            || !unsafe { descriptor.may_be_live(block.cast(), offset_bytes) }
-        {
-            return None;
-        }
-        if ptr::eq(self.tabled_bin(new_bytes), bin) {
-            let change = new_bytes.wrapping_sub(old_bytes.unwrap_or(new_bytes));
-            bin.requested_bytes.add(change as u64);
-            self.reallocations.add(1);
-            self.reallocations_in_place.add(1);
-            return Some(block);
-        }
-        let kept_bytes = old_bytes.unwrap_or(descriptor.block_bytes.get()).min(new_bytes);
-        // SAFETY: I2: owner only; the blocks differ and hold that many bytes; the old one was checked above,
-        // and the caller gives it up.
-        unsafe {
-            let new = Self::pop(self.tabled_bin(new_bytes), new_bytes)?;
-            ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
-            bin.frees.add(1);
-            bin.requested_bytes.add((old_bytes.unwrap_or(0) as u64).wrapping_neg());
-            self.put(descriptor, Located { block: block.cast(), offset_bytes });
-            self.reallocations.add(1);
-            Some(new)
         }
     }
 }

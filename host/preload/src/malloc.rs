@@ -85,7 +85,21 @@ pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
 /// - `block` is null or a live block; after success nobody uses it under its old address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, bytes: usize) -> *mut c_void {
-    let Some(block) = NonNull::new(block.cast()) else { return malloc(bytes) };
+    match NonNull::new(block.cast()) {
+        None => malloc(bytes),
+        // SAFETY: forwarded.
+        Some(held) if bytes != 0 && unsafe { c::resize_in_place(held, bytes) } => block,
+        // SAFETY: forwarded.
+        Some(held) => unsafe { realloc_slow(held, bytes) },
+    }
+}
+
+/// Apart, and called last, as [`malloc_slow`] is.
+///
+/// # Safety
+/// - As for [`realloc`].
+#[inline(never)]
+unsafe extern "C" fn realloc_slow(block: NonNull<u8>, bytes: usize) -> *mut c_void {
     if bytes == 0 {
         // SAFETY: forwarded.
         unsafe { c::free(block.as_ptr()) };
