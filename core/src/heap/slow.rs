@@ -170,7 +170,10 @@ impl<C: Config> Heap<C> {
     /// Takes a block of `slab`, from wherever it has one.
     fn take(&self, arena: &Arena<C>, slab: &Descriptor) -> Option<Fresh> {
         let free = &self.bin(slab.class()).free;
-        slab.gather(free);
+        // What others freed waits until the rest is used up: to join two chains is to walk one.
+        if free.head() == Link::END {
+            slab.gather(free);
+        }
         if let Some(located) = free.pop() {
             return Some(Fresh { block: located.block.cast(), zeroed: false });
         }
