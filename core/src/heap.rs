@@ -47,7 +47,7 @@ use crate::{
 ///
 /// Every slab of the heap is in one place: current, or on its shelf's `open` or `full` list. A
 /// block is in one place too: with its holder, in its slab's free set, or in its remote list.
-#[repr(C, align(4096))]
+#[repr(C, align(16384))]
 pub struct Heap<C: Config> {
     arena: Cell<*const Arena<C>>,
     link: Cell<Option<NonNull<Self>>>,
@@ -131,7 +131,11 @@ impl<C: Config> Heap<C> {
     ///
     /// It is all zeroes: memory that nobody has touched yet is such a heap.
     pub const fn none() -> Self {
-        const { assert!(mem::offset_of!(Self, classes) == CLASSES_START) };
+        const {
+            assert!(mem::offset_of!(Self, classes) == CLASSES_START);
+            // The lower bits of a bin's address tell its class.
+            assert!(size_of::<Self>() == align_of::<Self>());
+        };
         Self {
             base: Cell::new(0),
             descriptors: Cell::new(ptr::null()),

@@ -35,7 +35,7 @@ impl<C: Config> Heap<C> {
     /// # Safety
     /// - There is a bin so many bytes into the heap.
     #[inline(always)]
-    unsafe fn bin_at(&self, start: u16) -> &Bin {
+    pub(super) unsafe fn bin_at(&self, start: u16) -> &Bin {
         // SAFETY: forwarded.
         unsafe { &*ptr::from_ref(self).cast::<u8>().add(start as usize).cast::<Bin>() }
     }
@@ -223,8 +223,12 @@ impl<C: Config> Heap<C> {
         bytes: usize,
     ) -> bool {
         let block = block.cast::<FreeBlock>();
+        // Heaps are as long as they are aligned, so the bins of a class have the lower bits in common. The
+        // descriptor says the class, too, but on the line that other threads write to.
+        let is_of_class =
+            (slab.tag() ^ ptr::from_ref(bin).addr()).is_multiple_of(align_of::<Self>());
         if slab.tag() <= tag::LAST
-            || !ptr::eq(bin, self.bin(slab.class()))
+            || !is_of_class
             // SAFETY: the tag is that of a slab of that class, in whose span the block lies.
             || !unsafe { slab.may_be_live(block, offset_bytes) }
         {

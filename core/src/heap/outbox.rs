@@ -10,7 +10,7 @@ use crate::{
     arena::Arena,
     config::Config,
     descriptor::Descriptor,
-    free_blocks::{FreeBlock, Link, Located},
+    free_blocks::{FreeBlock, Link, Located, Word},
 };
 
 /// How many slabs' blocks wait at once.
@@ -31,7 +31,8 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct Parcel {
     slab: Cell<*const Descriptor>,
-    first: Cell<Link>,
+    /// The link to the first, as blocks have it.
+    first: Cell<Word>,
     last: Cell<Option<NonNull<FreeBlock>>>,
     count: Cell<u32>,
     /// How many blocks it takes until it is sent.
@@ -44,7 +45,7 @@ impl Outbox {
         const fn empty() -> Parcel {
             Parcel {
                 slab: Cell::new(ptr::null()),
-                first: Cell::new(Link::to(0)),
+                first: Cell::new(Word::ZERO),
                 last: Cell::new(None),
                 count: Cell::new(0),
                 room: Cell::new(0),
@@ -85,8 +86,8 @@ impl<C: Config> Heap<C> {
         located: Located,
     ) {
         // SAFETY: I2: the caller gives the block up; it is in no other chain.
-        unsafe { located.block.as_ref().set_next(parcel.first.get(), slab.own.key()) };
-        parcel.first.set(Link::to(located.offset_bytes));
+        unsafe { located.block.as_ref().set_word(parcel.first.get()) };
+        parcel.first.set(slab.own.key().to_block(located.block));
         let count = parcel.count.get() + 1;
         parcel.count.set(count);
         if count >= parcel.room.get() {
@@ -115,7 +116,7 @@ impl<C: Config> Heap<C> {
         }
         self.send(arena, parcel);
         parcel.slab.set(slab);
-        parcel.first.set(Link::END);
+        parcel.first.set(slab.own.key().word(Link::END));
         parcel.last.set(Some(located.block));
         let room = (PARCEL_BYTES / slab.block_bytes.get()) as u32;
         parcel.room.set(room.min(PARCEL_BLOCKS));
@@ -143,7 +144,7 @@ impl<C: Config> Heap<C> {
         // SAFETY: I3: descriptors are immortal.
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
         let Some(last) = parcel.last.get() else { return };
-        let (first, count) = (parcel.first.get(), parcel.count.replace(0));
+        let (first, count) = (slab.own.key().link(parcel.first.get()), parcel.count.replace(0));
         // SAFETY: I2: the chain is this owner's to give; its slab is in use while it is.
         unsafe { Self::send_chain(arena, slab, first.offset_bytes(), last, count) };
     }

@@ -42,7 +42,11 @@ impl<C: Config> Heap<C> {
             return false;
         }
         // SAFETY: the tag is that of a slab, in whose span the block lies; the caller gives it up.
-        unsafe { self.free_if_foreign(arena, slab, self.bin(slab.class()), block, offset_bytes, 0) }
+        unsafe {
+            // A slab's tag is the address of its bin, and heaps are as long as they are aligned.
+            let bin = self.bin_at((tag % align_of::<Self>()) as u16);
+            self.free_if_foreign(arena, slab, bin, block, offset_bytes, 0)
+        }
     }
 
     /// How many bytes the live block at `block` has, if it is of a slab and nothing about it is unusual;
