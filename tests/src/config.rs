@@ -97,34 +97,65 @@ configuration!(
     SampledLarge, true, 64 << 20, 64 * 1024, 1 << 20, Sampling
 );
 
-/// A configuration over lent memory, as a program without a system would have it.
-#[derive(Debug)]
-pub struct Lent;
+macro_rules! lent {
+    ($(#[$doc:meta])* $name:ident, $memory:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
 
-impl Config for Lent {
-    type Backend = &'static StaticBackend;
-    type Metadata = &'static StaticBackend;
-    type Sink = NoSink;
-    type Relax = Spin;
-    const REGION_BYTES: usize = 1 << 20;
-    const GRANULE_BYTES: usize = 1024;
-    const GROWTH_BYTES: usize = 16 * 1024;
-    const MAX_HEAPS: usize = 4;
+        impl Config for $name {
+            type Backend = &'static StaticBackend;
+            type Metadata = &'static StaticBackend;
+            type Sink = NoSink;
+            type Relax = Spin;
+            const REGION_BYTES: usize = 1 << 20;
+            const GRANULE_BYTES: usize = 1024;
+            const GROWTH_BYTES: usize = 16 * 1024;
+            const MAX_HEAPS: usize = 4;
 
-    fn secret() -> u64 {
-        SECRET
-    }
+            fn secret() -> u64 {
+                SECRET
+            }
 
-    fn fault(fault: &Fault) {
-        note(fault);
-    }
+            fn fault(fault: &Fault) {
+                note(fault);
+            }
+        }
+
+        impl TestConfig for $name {
+            fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
+                let backend: &'static StaticBackend = Box::leak(Box::new(StaticBackend::empty()));
+                assert!(backend.lend($memory));
+                (backend, backend, FaultingBackend::new())
+            }
+        }
+    };
 }
 
-impl TestConfig for Lent {
-    /// Leaks two megabytes, a megabyte aligned by chance or not.
-    fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
-        let backend: &'static StaticBackend = Box::leak(Box::new(StaticBackend::empty()));
-        assert!(backend.lend(Box::leak(vec![0xa5; 2 << 20].into_boxed_slice())));
-        (backend, backend, FaultingBackend::new())
-    }
+lent!(
+    /// A configuration over lent memory, as a program without a system would have it: two megabytes, which
+    /// leak, a megabyte aligned by chance or not.
+    Lent, Box::leak(vec![0xa5; 2 << 20].into_boxed_slice())
+);
+lent!(
+    /// The same over memory across a multiple of 4 GiB.
+    Crossing, across_4_gib()
+);
+
+/// Memory, which leaks, across a multiple of 4 GiB: a megabyte before and less behind, so that a region of
+/// one megabyte lies across it, too.
+fn across_4_gib() -> &'static mut [u8] {
+    const BEFORE_BYTES: usize = 1 << 20;
+    const BYTES: usize = BEFORE_BYTES + (3 << 18);
+    let places = (1..1000).map(|multiple| (multiple << 32) - BEFORE_BYTES);
+    let memory = places.map(std::ptr::without_provenance_mut).find_map(|place| {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: a new mapping, which takes no other's place.
+        let memory = unsafe { libc::mmap(place, BYTES, access, flags, -1, 0) };
+        (memory == place).then_some(memory)
+    });
+    let memory = memory.expect("one of a thousand places is free");
+    // SAFETY: just mapped, readable and writable, and nobody else's.
+    unsafe { std::slice::from_raw_parts_mut(memory.cast(), BYTES) }
 }

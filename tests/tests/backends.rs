@@ -3,14 +3,17 @@
 use std::{num::NonZeroUsize, ptr::NonNull};
 
 use genesis_mem_core::{
+    arena::Arena,
     backend::{Backend, Capabilities, Contents, HostBackend, Region},
+    config::FaultKind,
+    event::NoSink,
     heap::Heap,
     static_backend::StaticBackend,
 };
 use genesis_mem_host::os::OsMemory;
 use genesis_mem_tests::{
     backend::{FaultingBackend, REFUSED},
-    config::Large,
+    config::{Crossing, Large, TestConfig, take_faults},
 };
 
 fn nonzero(bytes: usize) -> NonZeroUsize {
@@ -148,5 +151,29 @@ fn zeroes_are_a_heap_that_stands_for_none() {
         assert!(!heap.free_larger(block, 10_000, 8) && !heap.free_otherwise(block, 10_000, 8));
         assert!(!heap.free_unsized_fast(block.as_ptr()));
         assert_eq!(heap.reallocate_fast(block, Some(16), 8, 32), None);
+    }
+}
+
+/// All links of a slab have one upper half, by which a free block is told from data.
+#[test]
+fn double_frees_show_on_both_sides_of_a_multiple_of_4_gib() {
+    let (backend, metadata, _) = Crossing::backends();
+    let arena = Box::leak(Box::new(Arena::<Crossing>::new(backend, metadata, NoSink)));
+    // SAFETY: the arena neither moves nor ends.
+    let heap = unsafe { arena.adopt_heap_unbound().unwrap().as_ref() };
+    const BYTES: usize = 1000;
+    // SAFETY: this thread is the owner, and each block is given up.
+    unsafe {
+        let blocks: Vec<_> = std::iter::from_fn(|| heap.alloc_any(BYTES, 8)).collect();
+        let high = |block: &NonNull<u8>| block.addr().get() >> 32;
+        assert!(blocks.iter().map(high).min() < blocks.iter().map(high).max(), "across");
+        take_faults();
+        for &block in &blocks {
+            heap.free_any(block, BYTES, 8);
+            assert!(take_faults().is_empty(), "a live block");
+            heap.free_any(block, BYTES, 8);
+            assert_eq!(take_faults().first().map(|fault| fault.kind), Some(FaultKind::DoubleFree));
+        }
+        assert_eq!(heap.alloc_any(BYTES, 8).map(|_| ()), Some(()));
     }
 }
