@@ -300,12 +300,13 @@ impl<C: Config> Heap<C> {
     /// The bin whose address a tag is, if it is one of this heap's.
     #[inline(always)]
     pub(super) fn own_bin(&self, tag: usize) -> Option<&Bin> {
-        let first = ptr::from_ref(self).addr() + CLASSES_START;
-        if tag.wrapping_sub(first) >= size_of::<ForClasses>() {
+        // Tags are addresses of bins, or low. Heaps lie apart, with their bins at their ends.
+        let heap = ptr::from_ref(self);
+        if tag.wrapping_sub(heap.addr()) >= CLASSES_START + size_of::<ForClasses>() {
             return None;
         }
         // SAFETY: slabs' tags are addresses of bins.
-        Some(unsafe { &*ptr::from_ref(self).cast::<u8>().with_addr(tag).cast::<Bin>() })
+        Some(unsafe { &*heap.cast::<u8>().with_addr(tag).cast::<Bin>() })
     }
 
     /// The descriptor of the granule that `block` lies in, if the heap knows that ground.
