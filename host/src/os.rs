@@ -206,8 +206,10 @@ unsafe impl Backend for OsMemory {
         checked(BackendCall::Remap, bytes, || {
             // The old addresses stay mapped, without pages (Linux 5.7).
             let how = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+            // An address of none: Linux reads the argument with these flags, whatever it may be.
+            let anywhere = ptr::null_mut::<libc::c_void>();
             // SAFETY: the range is inside the caller's region.
-            pages = unsafe { libc::mremap(start(region, &from), bytes, bytes, how) };
+            pages = unsafe { libc::mremap(start(region, &from), bytes, bytes, how, anywhere) };
             pages != libc::MAP_FAILED
         })?;
         let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
