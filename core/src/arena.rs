@@ -253,6 +253,7 @@ impl<C: Config> Arena<C> {
 
     /// Takes a span, for a large block that amounts to `large` or for a slab; grows the arena if
     /// there is none.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(crate) fn take_span(
         &self,
         granules: u32,
@@ -305,6 +306,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// Gives a span back whose descriptors say that nobody uses it, and which amounted to `large`.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(crate) fn put_span(&self, span: Span, large: Held) {
         let change = Held::default().minus(large);
         let known = self.with_pool_holding(change, |pool| pool.put(span.granule).then_some(()));
@@ -418,6 +420,7 @@ impl<C: Config> Arena<C> {
         base & base.wrapping_neg()
     }
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(crate) fn page_bytes(&self) -> usize {
         self.backend.page_bytes().get()
     }

@@ -54,6 +54,7 @@ impl<'m> Bitmap<'m> {
     ///
     /// # Panics
     /// If `bits` is above [`MAX_BITS`](Self::MAX_BITS) or `words` is too short.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn new(words: &'m mut [u64], bits: u32) -> Self {
         assert!(bits <= Self::MAX_BITS, "{bits} bits are more than {}", Self::MAX_BITS);
         let needed = Self::words(bits);
@@ -138,6 +139,7 @@ impl<'m> Bitmap<'m> {
     }
 
     /// The lowest set bit that is not below `from`.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn first_from(&self, from: u32) -> Option<u32> {
         let mut index = from;
         for (depth, level) in self.levels.iter().enumerate() {
@@ -172,6 +174,7 @@ impl<'m> Bitmap<'m> {
     ///
     /// # Panics
     /// If `range` reaches past the end.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn set_range(&mut self, range: Range<u32>) {
         assert!(range.end <= self.bits, "bits to {} of {}", range.end, self.bits);
         let Range { mut start, mut end } = range;

@@ -136,6 +136,7 @@ impl<'m> Buddy<'m> {
     ///
     /// Only free blocks of at least `align_granules` granules serve. `None` also if
     /// `align_granules` is not a power of two.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn alloc_aligned(&mut self, granules: u32, align_granules: u32) -> Option<Span> {
         if granules == 0 || !align_granules.is_power_of_two() {
             return None;
@@ -175,6 +176,7 @@ impl<'m> Buddy<'m> {
     ///
     /// # Errors
     /// `granule` is not the head of a live span; nothing has changed.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn free(&mut self, granule: u32) -> Result<Span, FreeError> {
         let span = self.live_span(granule)?;
         self.live.remove(span);

@@ -110,6 +110,7 @@ impl<'m> SpanPool<'m> {
     }
 
     /// Adds fresh granules.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn open(&mut self, range: Range<u32>) {
         self.buddy.open(range);
     }
@@ -138,6 +139,7 @@ impl<'m> SpanPool<'m> {
     }
 
     /// Takes the span of `granules` at `granule`, if all of it is free.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn take_at(&mut self, granule: u32, granules: u32) -> Option<Taken> {
         let span = self.buddy.alloc_at(granule, granules)?;
         let clean = self.forget_dirt(span.range()) == 0;
@@ -191,6 +193,7 @@ impl<'m> SpanPool<'m> {
     }
 
     /// Gives back the span that starts at `granule`. False: none does, and nothing has changed.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn put(&mut self, granule: u32) -> bool {
         let Some(granules) = self.buddy.len(granule) else { return false };
         if self.recent_len == RECENT {
@@ -212,6 +215,7 @@ impl<'m> SpanPool<'m> {
         self.buddy.free(granule).is_ok()
     }
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     fn flush_recent(&mut self) {
         let spans = self.recent;
         for &span in &spans[..core::mem::take(&mut self.recent_len)] {
@@ -233,6 +237,7 @@ impl<'m> SpanPool<'m> {
     }
 
     /// Clears the dirt of `range`; returns how much there was.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     fn forget_dirt(&mut self, range: Range<u32>) -> u32 {
         let mut cleared = 0;
         let mut from = range.start;

@@ -10,6 +10,7 @@ pub(crate) type Work = extern "C" fn(*mut libc::c_void) -> *mut libc::c_void;
 ///
 /// All signals are blocked around the start, so that the new thread never runs a handler of the
 /// program's.
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn spawn(stack_bytes: usize, work: Work, argument: *mut libc::c_void) -> bool {
     // SAFETY: the attributes and the signal sets are initialised before use.
     crate::os::keep_errno(|| unsafe {

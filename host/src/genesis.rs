@@ -145,6 +145,7 @@ pub(crate) fn alloc_slow(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
 /// called; `heap` is the calling thread's.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
     if !HostHeap::is_ordinary(bytes, MIN_ALIGN) {
         // Which ordinary alignment was asked for makes no difference.
@@ -158,6 +159,7 @@ fn free_otherwise(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
 
 /// The same for a block that is not the thread's own.
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { heap.free_foreign(block, bytes) } {
@@ -168,6 +170,7 @@ fn free_foreign(heap: &HostHeap, block: NonNull<u8>, bytes: usize) {
 /// The same for every other block.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { heap.free_larger(block, bytes, align) } {
@@ -177,6 +180,7 @@ fn free_elsewhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usiz
 
 /// The same where no first look helps.
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 fn free_anywhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize) {
     // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.
     if !unsafe { heap.free_otherwise(block, bytes, align) } {
@@ -187,6 +191,7 @@ fn free_anywhere(heap: &HostHeap, block: NonNull<u8>, bytes: usize, align: usize
 /// Frees a block where something is unusual about it.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn free_slow(block: NonNull<u8>, layout: Option<(usize, usize)>) {
     if let Some((bytes, align)) = layout
         // SAFETY: I1: the heap is the calling thread's; the caller gives the block up.

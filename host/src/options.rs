@@ -18,6 +18,7 @@ unsafe extern "C" {
 
 /// Reads every option, the first time that there is an environment: a preloaded library may be
 /// asked for memory before. A bad value is reported once on stderr and ignored.
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn read(arena: &Arena<HostConfig>) {
     static DONE: AtomicBool = AtomicBool::new(false);
     // SAFETY: the system writes the variable before a program's first instruction.

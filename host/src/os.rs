@@ -25,10 +25,11 @@ static ADVISED: AtomicBool = AtomicBool::new(false);
 pub fn page_bytes() -> NonZeroUsize {
     static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
     NonZeroUsize::new(PAGE_BYTES.load(Relaxed)).unwrap_or_else(|| {
+        // What `sysconf` would say, which lies in pages of the C library that few programs use.
         // SAFETY: no preconditions.
-        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let bytes = usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two());
-        let bytes = NonZeroUsize::new(bytes.unwrap_or(4096)).unwrap_or(NonZeroUsize::MIN);
+        let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+        let bytes = if bytes.is_power_of_two() { bytes } else { 4096 };
+        let bytes = NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN);
         PAGE_BYTES.store(bytes.get(), Relaxed);
         bytes
     })
@@ -117,6 +118,7 @@ unsafe impl Backend for OsMemory {
         page_bytes()
     }
 
+    #[unsafe(link_section = "genesis_mem_slow")]
     fn reserve(
         &self,
         bytes: NonZeroUsize,

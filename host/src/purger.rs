@@ -65,6 +65,7 @@ pub(crate) fn after_fork_in_child() {
     RUNNING.store(false, Relaxed);
 }
 
+#[unsafe(link_section = "genesis_mem_slow")]
 extern "C" fn run(_: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: the name is a C string; naming the calling thread harms nobody.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"genesis-purge".as_ptr()) };

@@ -38,6 +38,7 @@ impl EventSink for Sink {
         sampler::sampling()
     }
 
+    #[unsafe(link_section = "genesis_mem_slow")]
     fn draw(&self, block_bytes: usize, random: u64) -> u64 {
         sampler::draw(block_bytes, random)
     }

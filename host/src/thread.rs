@@ -169,6 +169,7 @@ pub(crate) enum Owner {
 }
 
 /// Finds out, and gives a thread that has none a heap. Slow path only.
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) fn owner() -> Owner {
     let heap = heap();
     if !heap.is_none() {
@@ -185,6 +186,7 @@ pub(crate) fn owner() -> Owner {
 }
 
 /// Leaves the thread's heap to the next thread. Called when the thread ends.
+#[unsafe(link_section = "genesis_mem_slow")]
 pub(crate) extern "C" fn end(heap: *mut libc::c_void) {
     set_heap(&NO_MORE);
     let Some(heap) = core::ptr::NonNull::new(heap.cast::<HostHeap>()) else { return };

@@ -71,6 +71,7 @@ pub(super) const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 impl<C: Config> Arena<C> {
     /// Reserves the region and its tables on first use; false if the backend refuses.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn set_up(&self, _growing: &mut Growth) -> bool {
         let () = C::VALID;
         if !self.base.load(Relaxed).is_null() {
@@ -144,6 +145,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// Commits a page-aligned range of the metadata, zeroed.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn commit_metadata(&self, range: Range<usize>) -> Result<(), Refusal> {
         let base = NonNull::new(self.metadata_base.load(Relaxed));
         let Some((base, bytes)) = base.zip(NonZeroUsize::new(self.metadata_layout().bytes()))
@@ -253,6 +255,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// Commits `range` and its descriptors, and gives it to the pool.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn open(&self, growth: &mut Growth, range: Range<u32>, dense: bool) -> bool {
         if range.is_empty() {
             return true;

@@ -31,6 +31,7 @@ impl<C: Config> Arena<C> {
     ///
     /// # Safety
     /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
         let orphan = self.orphans.adopt().or_else(|| self.swept.adopt());
         orphan.or_else(|| self.empties.adopt()).or_else(|| self.build_heap())
@@ -74,6 +75,7 @@ impl<C: Config> Arena<C> {
         }
     }
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn build_heap(&self) -> Option<NonNull<Heap<C>>> {
         let mut growth = self.growth.lock();
         if !self.set_up(&mut growth) {

@@ -51,6 +51,7 @@ impl MetadataLayout {
     }
 
     /// The pages that hold the heaps of `indices`, without those that hold earlier ones.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn heaps(&self, indices: Range<usize>) -> Range<usize> {
         self.pages(self.heaps_start(), self.heap_bytes, indices)
     }

@@ -51,6 +51,7 @@ impl<C: Config> Arena<C> {
 
     /// Ends the offer of a slab, if it has one: from now on nobody takes blocks out of it. Returns
     /// which blocks were without pages. Owner only.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(crate) fn withdraw(&self, slab: &Descriptor) -> u16 {
         if slab.offer.withdraw() {
             return 0;
@@ -65,6 +66,7 @@ impl<C: Config> Arena<C> {
     }
 
     /// The blocks of a slab whose bits are set have no pages but the first, until they are used.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(crate) fn note_purged_blocks(&self, slab: &Descriptor, blocks: u16) {
         for index in (0..MAX_BLOCKS).filter(|index| blocks & (1 << index) != 0) {
             self.note_gone(self.purgeable(slab, index));

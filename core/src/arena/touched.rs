@@ -57,6 +57,7 @@ impl<C: Config> Arena<C> {
 
     /// Bytes from the region's base, from the start of which their granules were in use before, are
     /// in use from now on.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn note_touched(&self, bytes: Range<usize>) {
         let granules = bytes.start / C::GRANULE_BYTES..bytes.end.div_ceil(C::GRANULE_BYTES);
         let first = granules.start;

@@ -71,6 +71,7 @@ impl<'m> FreeBlocks<'m> {
 
     /// Adds `range`, merging each of its blocks with free buddies on the way up.
     #[inline]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn merge(&mut self, range: Range<u32>) {
         for mut block in Blocks(range) {
             while self.contains(block.buddy()) {
@@ -83,6 +84,7 @@ impl<'m> FreeBlocks<'m> {
 
     /// Adds what is left of a removed block: the buddies of its blocks are not free.
     #[inline]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn put_back(&mut self, rest: Range<u32>) {
         for block in Blocks(rest) {
             self.insert(block);
@@ -90,6 +92,7 @@ impl<'m> FreeBlocks<'m> {
     }
 
     /// Removes all of `range`, or nothing.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn claim(&mut self, range: Range<u32>) -> bool {
         let mut at = range.start;
         while at < range.end {

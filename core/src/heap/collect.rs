@@ -16,6 +16,7 @@ impl<C: Config> Heap<C> {
     ///
     /// # Safety
     /// - Owner only.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn collect(&self) {
         let Some(arena) = self.arena() else { return };
         self.put_kept(arena);

@@ -28,6 +28,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only, and the heap is one. The caller gives `block` up.
     #[cold]
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn free_slow(&self, block: NonNull<u8>, layout: Option<(usize, usize)>) {
         let Some(arena) = self.arena() else { return };
         self.opened_bytes.set(arena.opened_bytes());
@@ -79,6 +80,7 @@ impl<C: Config> Heap<C> {
     }
 
     /// What `block` is, or what is wrong with it.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn find(arena: &Arena<C>, block: NonNull<u8>) -> Result<Found<'_, C>, Fault> {
         let address = block.addr().get();
         let fault = |kind, block_bytes| Err(Fault::new(kind, address, block_bytes));
@@ -120,6 +122,7 @@ impl<C: Config> Heap<C> {
 
 impl<C: Config> Found<'_, C> {
     /// Whether the block is one that `layout` would have got.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn check_layout(
         &self,
         block: NonNull<u8>,

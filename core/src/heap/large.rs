@@ -15,6 +15,7 @@ use crate::{
 const REMAP_BYTES: usize = 256 * 1024;
 
 impl<C: Config> Heap<C> {
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn alloc_large(
         &self,
         arena: &Arena<C>,
@@ -70,6 +71,7 @@ impl<C: Config> Heap<C> {
     }
 
     /// Frees a large block.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn free_large(&self, arena: &Arena<C>, block: NonNull<u8>, descriptor: &Descriptor) {
         let span_bytes = descriptor.granules.get() as usize * C::GRANULE_BYTES;
         let address = block.addr().get();
@@ -120,6 +122,7 @@ impl<C: Config> Heap<C> {
     /// # Safety
     /// - Owner only, and the heap is one. The caller holds `block`, and uses it no more after
     ///   success.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn reallocate(
         &self,
         block: NonNull<u8>,

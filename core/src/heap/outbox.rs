@@ -60,6 +60,7 @@ impl<C: Config> Heap<C> {
     ///
     /// # Safety
     /// - Owner only. The caller gives the block up.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) unsafe fn free_remote(&self, arena: &Arena<C>, slab: &Descriptor, located: Located) {
         self.remote_frees.add(1);
         let index = ptr::from_ref(slab).addr() / size_of::<Descriptor>() % PARCELS;
@@ -100,6 +101,7 @@ impl<C: Config> Heap<C> {
     /// # Safety
     /// - As for [`free_remote`](Self::free_remote).
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     unsafe fn start_parcel(
         &self,
         arena: &Arena<C>,
@@ -140,6 +142,7 @@ impl<C: Config> Heap<C> {
 
     /// Not inlined, so that what comes before it, a block a call, stays short.
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     fn send(&self, arena: &Arena<C>, parcel: &Parcel) {
         // SAFETY: I3: descriptors are immortal.
         let Some(slab) = (unsafe { parcel.slab.replace(ptr::null()).as_ref() }) else { return };
@@ -171,6 +174,7 @@ impl<C: Config> Heap<C> {
     }
 
     /// Sends everything that waits.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn send_all(&self, arena: &Arena<C>) {
         for parcel in &self.outbox.parcels {
             self.send(arena, parcel);

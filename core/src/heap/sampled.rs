@@ -59,6 +59,7 @@ impl<C: Config> Heap<C> {
 
     /// Draws how many allocations of a class pass until one is due.
     #[cold]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     fn draw(&self, arena: &Arena<C>, class: usize) {
         let skipped = match self.is_dropped_whole() {
             // Whose blocks would outlive it.

@@ -56,6 +56,7 @@ impl<C: Config> Heap<C> {
     /// - Owner only, and the heap is one.
     #[cold]
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn alloc_slow(
         &self,
         bytes: usize,
@@ -95,6 +96,7 @@ impl<C: Config> Heap<C> {
     }
 
     /// Finds a block of `class`, for `bytes` bytes.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn find_small(&self, arena: &Arena<C>, class: usize, bytes: usize) -> Option<Fresh> {
         let bin = self.bin(class);
         // Where the count was over, a block may be at hand all the same.
@@ -311,6 +313,7 @@ impl<C: Config> Heap<C> {
     }
 
     /// Brings a slab, which is parked no more, back into use or gives it back.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     fn reopen(&self, arena: &Arena<C>, slab: &Descriptor) {
         let shelf = self.shelf(slab.class());
         shelf.remove(Place::Full, slab);
@@ -333,6 +336,7 @@ impl<C: Config> Heap<C> {
     /// The free has come that the slab was to tell of.
     #[cold]
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn on_told(&self, slab: &Descriptor) {
         let Some(arena) = self.arena() else { return };
         let place = slab.place.get();
