@@ -81,6 +81,19 @@ impl<'m> Bitmap<'m> {
         Self::new(words, bits)
     }
 
+    /// Goes on in `larger`, which is empty, and borrows other memory.
+    ///
+    /// # Panics
+    /// If a number of the set is past its end.
+    pub fn move_to(&mut self, mut larger: Self) {
+        let mut from = 0;
+        while let Some(bit) = self.first_from(from) {
+            larger.set(bit);
+            from = bit + 1;
+        }
+        *self = larger;
+    }
+
     /// How many numbers the set can hold.
     pub const fn bits(&self) -> u32 {
         self.bits

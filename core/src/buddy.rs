@@ -103,6 +103,17 @@ impl<'m> Buddy<'m> {
         Self::new(capacity_granules, bitmaps, marks)
     }
 
+    /// Goes on in the memory of `larger`, none of whose granules are open. `O(capacity)`.
+    ///
+    /// # Panics
+    /// If its capacity is less.
+    pub fn move_to(&mut self, larger: Self) {
+        assert!(self.capacity_granules <= larger.capacity_granules, "{larger:?} for {self:?}");
+        self.free.move_to(larger.free);
+        self.live.move_to(larger.live);
+        self.capacity_granules = larger.capacity_granules;
+    }
+
     /// Adds the granules of `range` as free ones, merged with their free neighbours. `O(log²)`.
     ///
     /// No granule may be opened twice.

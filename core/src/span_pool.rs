@@ -109,6 +109,22 @@ impl<'m> SpanPool<'m> {
         }
     }
 
+    /// Goes on in the tables of `larger`, an empty pool.
+    ///
+    /// # Panics
+    /// If it has room for fewer granules.
+    pub fn move_to(&mut self, larger: Self) {
+        self.buddy.move_to(larger.buddy);
+        self.dirty.move_to(larger.dirty);
+        larger.freed_at[..self.freed_at.len()].copy_from_slice(self.freed_at);
+        self.freed_at = larger.freed_at;
+    }
+
+    /// For how many granules there is room.
+    pub fn capacity_granules(&self) -> u32 {
+        self.buddy.capacity_granules()
+    }
+
     /// Adds fresh granules.
     #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub fn open(&mut self, range: Range<u32>) {
@@ -460,6 +476,37 @@ mod tests {
             assert!(pool.take(GRANULES, 1).is_some());
             pool.assert_valid();
         });
+    }
+
+    #[test]
+    fn a_pool_that_moves_to_larger_tables_is_as_it_was() {
+        const MORE: u32 = 70_000;
+        fn empty(granules: u32) -> SpanPool<'static> {
+            let bitmaps = vec![0; Buddy::bitmap_words(granules)].leak();
+            let marks = vec![0; Buddy::mark_bytes(granules)].leak();
+            let dirty = vec![0; SpanPool::bitmap_words(granules)].leak();
+            let ages = vec![0; granules as usize].leak();
+            SpanPool::new(Buddy::new(granules, bitmaps, marks), dirty, ages)
+        }
+        let mut pool = empty(GRANULES);
+        pool.open(0..GRANULES);
+        let held = pool.take(100, 1).unwrap().span;
+        let freed = [pool.take(5, 1).unwrap().span, pool.take(3, 1).unwrap().span];
+        pool.take(1, 1).unwrap();
+        assert!(freed.iter().all(|span| pool.put(span.granule)));
+        pool.tick();
+        let before = (pool.cached_granules(), pool.dirty_granules());
+        pool.move_to(empty(MORE));
+        pool.assert_valid();
+        assert_eq!((pool.cached_granules(), pool.dirty_granules()), before);
+        assert_eq!(pool.live_span_around(held.granule + 99), Some(held));
+        pool.open(GRANULES..MORE);
+        assert!(pool.take(1 << 15, 1).unwrap().clean);
+        let purge = pool.begin_purge(0).unwrap();
+        assert!(freed.iter().any(|span| span.range().contains(&purge.run().start)));
+        pool.finish_purge(purge, true);
+        assert!(pool.put(held.granule));
+        pool.assert_valid();
     }
 
     #[test]

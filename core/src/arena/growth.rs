@@ -8,7 +8,7 @@ use crate::{
     buddy::Span,
     config::Config,
     event::EventKind,
-    span_pool::Taken,
+    span_pool::{SpanPool, Taken},
     sync::atomic::Ordering::{Relaxed, Release},
 };
 
@@ -125,7 +125,7 @@ impl<C: Config> Arena<C> {
             return false;
         }
         // SAFETY: I4: the tables are committed and zeroed, and each part is lent once.
-        let pool = unsafe { layout.build_pool(tables.base()) };
+        let pool = unsafe { layout.first_tables().build(tables.base()) };
         self.middle.lock().pool = Some(pool);
         // SAFETY: the offsets are inside the reserved metadata.
         unsafe {
@@ -286,14 +286,27 @@ impl<C: Config> Arena<C> {
         }
         // Release pairs with the Acquire of whoever looks a pointer up: descriptors first.
         self.opened_bytes.store(bytes.end, Release);
-        self.with_pool(|pool| match dense {
-            // A larger page is backed as a whole, whichever part of it is touched.
-            true => pool.open_dirty(range.clone()),
-            false => pool.open(range.clone()),
+        self.with_pool(|pool| {
+            self.make_room(pool, range.end);
+            match dense {
+                // A larger page is backed as a whole, whichever part of it is touched.
+                true => pool.open_dirty(range.clone()),
+                false => pool.open(range.clone()),
+            }
         });
         let span = Span { granule: range.start, granules: range.end - range.start };
         self.record(EventKind::Grow, span);
         true
+    }
+
+    /// Moves the pool to its tables for all granules, if it has outgrown its first ones.
+    fn make_room(&self, pool: &mut SpanPool<'static>, end: u32) {
+        let Some(base) = NonNull::new(self.metadata_base.load(Relaxed)) else { return };
+        if end > pool.capacity_granules() {
+            // SAFETY: I4: they were committed with the first ones, and are lent once: no pool outgrows
+            // them.
+            pool.move_to(unsafe { self.metadata_layout().all_tables().build(base) });
+        }
     }
 }
 

@@ -6,9 +6,52 @@ use crate::{
     buddy::Buddy, config::Config, descriptor::Descriptor, heap::Heap, span_pool::SpanPool,
 };
 
-/// The parts of the metadata of `granules` granules, in order: buddy bitmaps, dirty bitmap, buddy
-/// marks, ages, what is touched, heaps, descriptors. The tables before the heaps are committed at once and touched
-/// as they are needed; heaps and descriptors are committed as they come into use.
+/// The tables of a pool, in order: buddy bitmaps, dirty bitmap, buddy marks, ages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PoolTables {
+    start: usize,
+    granules: u32,
+}
+
+impl PoolTables {
+    fn bitmap_words(&self) -> [usize; 2] {
+        [Buddy::bitmap_words(self.granules), SpanPool::bitmap_words(self.granules)]
+    }
+
+    fn end(&self) -> usize {
+        let words: usize = self.bitmap_words().iter().sum();
+        self.start + words * size_of::<u64>() + 2 * self.granules as usize
+    }
+
+    /// The empty pool over these tables of the metadata at `base`.
+    ///
+    /// # Safety
+    /// - The tables are committed, zeroed, immortal and lent nowhere else.
+    pub(super) unsafe fn build(&self, base: NonNull<u8>) -> SpanPool<'static> {
+        let [buddy_words, dirty_words] = self.bitmap_words();
+        let granules = self.granules as usize;
+        // SAFETY: the four parts are disjoint and inside the tables; see the layout.
+        let (bitmaps, dirty, marks, ages) = unsafe {
+            let words = base.add(self.start).cast::<u64>().as_ptr();
+            let bytes = words.add(buddy_words + dirty_words).cast::<u8>();
+            (
+                slice::from_raw_parts_mut(words, buddy_words),
+                slice::from_raw_parts_mut(words.add(buddy_words), dirty_words),
+                slice::from_raw_parts_mut(bytes, granules),
+                slice::from_raw_parts_mut(bytes.add(granules), granules),
+            )
+        };
+        SpanPool::new(Buddy::new(self.granules, bitmaps, marks), dirty, ages)
+    }
+}
+
+/// How many granules the first tables of a pool are for, which share a page: a small program touches
+/// no others, where those of a large region would be in a page each.
+const FIRST_GRANULES: u32 = 1024;
+
+/// The parts of the metadata of `granules` granules, in order: the pool's first tables, its tables for
+/// all granules, what is touched, heaps, descriptors. The tables before the heaps are committed at once
+/// and touched as they are needed; heaps and descriptors are committed as they come into use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MetadataLayout {
     granules: u32,
@@ -30,19 +73,28 @@ impl MetadataLayout {
         }
     }
 
-    fn bitmap_words(&self) -> [usize; 2] {
-        [Buddy::bitmap_words(self.granules), SpanPool::bitmap_words(self.granules)]
+    /// The tables of the pool to begin with: the only ones where there is little to save.
+    pub(super) fn first_tables(&self) -> PoolTables {
+        let has_first = self.granules >= 16 * FIRST_GRANULES;
+        let granules = if has_first { FIRST_GRANULES } else { self.granules };
+        PoolTables { start: 0, granules }
+    }
+
+    /// The tables for all granules.
+    pub(super) fn all_tables(&self) -> PoolTables {
+        let first = self.first_tables();
+        let is_first = first.granules == self.granules;
+        let start = if is_first { 0 } else { first.end().next_multiple_of(self.page_bytes) };
+        PoolTables { start, granules: self.granules }
     }
 
     fn heaps_start(&self) -> usize {
-        let words: usize = self.bitmap_words().iter().sum();
-        (words * size_of::<u64>() + 3 * self.granules as usize).next_multiple_of(self.align().get())
+        (self.touched_start() + self.granules as usize).next_multiple_of(self.align().get())
     }
 
     /// The bytes that say what is touched.
     pub(super) fn touched_start(&self) -> usize {
-        let words: usize = self.bitmap_words().iter().sum();
-        words * size_of::<u64>() + 2 * self.granules as usize
+        self.all_tables().end()
     }
 
     /// The tables that are committed at once.
@@ -90,8 +142,13 @@ impl MetadataLayout {
         descriptor_pages: usize,
     ) -> usize {
         let pages = |bytes: usize| bytes.div_ceil(self.page_bytes);
-        // Marks, ages and what is touched; a bit each for what is free, and for what is dirty.
-        let tables = 3 * pages(open_granules) + 2 * pages(open_granules.div_ceil(8));
+        let first_granules = self.first_tables().granules;
+        let has_first = first_granules < self.granules;
+        let mut tables = pages(open_granules) + usize::from(has_first);
+        if !has_first || open_granules > first_granules as usize {
+            // Marks and ages; a bit each for what is free, and for what is dirty.
+            tables += 2 * pages(open_granules) + 2 * pages(open_granules.div_ceil(8));
+        }
         let bytes = (tables + descriptor_pages) * self.page_bytes;
         (heaps * self.heap_bytes).next_multiple_of(self.page_bytes) + bytes
     }
@@ -103,26 +160,5 @@ impl MetadataLayout {
     /// Of the whole metadata, and of the heaps in it.
     pub(super) fn align(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.page_bytes.max(self.heap_align)).unwrap_or(NonZeroUsize::MIN)
-    }
-
-    /// The empty pool over the tables at `base`.
-    ///
-    /// # Safety
-    /// - [`tables`](Self::tables) at `base` are committed, zeroed, immortal and lent nowhere else.
-    pub(super) unsafe fn build_pool(&self, base: NonNull<u8>) -> SpanPool<'static> {
-        let [buddy_words, dirty_words] = self.bitmap_words();
-        let granules = self.granules as usize;
-        let words = base.cast::<u64>().as_ptr();
-        // SAFETY: the four parts, and what is behind them, are disjoint and inside the tables; see the layout.
-        let (bitmaps, dirty, marks, ages) = unsafe {
-            let bytes = words.add(buddy_words + dirty_words).cast::<u8>();
-            (
-                slice::from_raw_parts_mut(words, buddy_words),
-                slice::from_raw_parts_mut(words.add(buddy_words), dirty_words),
-                slice::from_raw_parts_mut(bytes, granules),
-                slice::from_raw_parts_mut(bytes.add(granules), granules),
-            )
-        };
-        SpanPool::new(Buddy::new(self.granules, bitmaps, marks), dirty, ages)
     }
 }

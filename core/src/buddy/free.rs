@@ -41,6 +41,13 @@ impl<'m> FreeBlocks<'m> {
         Self { bitmaps, counts: [0; ORDERS], orders: 0 }
     }
 
+    /// Goes on in the bitmaps of `larger`, which has no blocks.
+    pub(super) fn move_to(&mut self, larger: Self) {
+        for (bitmap, larger) in self.bitmaps.iter_mut().zip(larger.bitmaps) {
+            bitmap.move_to(larger);
+        }
+    }
+
     /// The lowest block of the smallest order from `order` up that has one.
     #[inline]
     pub(super) fn first(&self, order: u32) -> Option<Block> {

@@ -21,6 +21,12 @@ pub(super) struct LiveSpans<'m> {
 }
 
 impl LiveSpans<'_> {
+    /// Goes on in the marks of `larger`, which has no spans.
+    pub(super) fn move_to(&mut self, larger: Self) {
+        larger.marks[..self.marks.len()].copy_from_slice(self.marks);
+        self.marks = larger.marks;
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, span: Span) {
         let mut mark = HEAD;
