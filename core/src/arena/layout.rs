@@ -27,6 +27,7 @@ impl PoolTables {
     ///
     /// # Safety
     /// - The tables are committed, zeroed, immortal and lent nowhere else.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) unsafe fn build(&self, base: NonNull<u8>) -> SpanPool<'static> {
         let [buddy_words, dirty_words] = self.bitmap_words();
         let granules = self.granules as usize;
@@ -93,6 +94,7 @@ impl MetadataLayout {
     }
 
     /// The bytes that say what is touched.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub(super) fn touched_start(&self) -> usize {
         self.all_tables().end()
     }
