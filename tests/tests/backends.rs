@@ -161,7 +161,8 @@ fn double_frees_show_on_both_sides_of_a_multiple_of_4_gib() {
     let arena = Box::leak(Box::new(Arena::<Crossing>::new(backend, metadata, NoSink)));
     // SAFETY: the arena neither moves nor ends.
     let heap = unsafe { arena.adopt_heap_unbound().unwrap().as_ref() };
-    const BYTES: usize = 1000;
+    // Of slabs that would lie across.
+    const BYTES: usize = 4000;
     // SAFETY: this thread is the owner, and each block is given up.
     unsafe {
         let blocks: Vec<_> = std::iter::from_fn(|| heap.alloc_any(BYTES, 8)).collect();
