@@ -135,6 +135,8 @@ pub struct Arena<C: Config> {
     growth: Lock<Growth, C::Relax>,
     /// Heaps of owners that are gone, with whatever is live in them.
     orphans: HeapPool<Heap<C>, C::Relax>,
+    /// How many of them were left as they were, to be swept later.
+    unswept: AtomicUsize,
     /// Those of them that a sweep under way is done with.
     swept: HeapPool<Heap<C>, C::Relax>,
     /// Heaps that were dropped whole: nothing is live in them.
@@ -201,6 +203,7 @@ impl<C: Config> Arena<C> {
             }),
             growth: Lock::new(Growth { heaps_committed: 0, refusal: None }),
             orphans: HeapPool::new(),
+            unswept: AtomicUsize::new(0),
             swept: HeapPool::new(),
             empties: HeapPool::new(),
             samples: AtomicPtr::new(ptr::null_mut()),

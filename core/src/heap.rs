@@ -72,6 +72,8 @@ pub struct Heap<C: Config> {
     pub(crate) shared: Lock<(), C::Relax>,
     /// Whether the heap is for dropping whole; then its large blocks are on the list.
     dropped_whole: Cell<bool>,
+    /// Whether its last owner has left it without giving back what is empty.
+    pub(crate) is_unswept: Cell<bool>,
     /// Whether this is the arena's heap of sampled blocks.
     holds_samples: Cell<bool>,
     /// The sampling that the bins' countdowns are for.
@@ -157,6 +159,7 @@ impl<C: Config> Heap<C> {
             kept: Kept::new(),
             dropped_whole: Cell::new(false),
             classes: ForClasses([const { ForClass::new() }; HostClasses::COUNT]),
+            is_unswept: Cell::new(false),
             holds_samples: Cell::new(false),
             sampling: Cell::new(0),
             outbox: Outbox::new(),

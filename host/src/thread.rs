@@ -192,4 +192,6 @@ pub(crate) extern "C" fn end(heap: *mut libc::c_void) {
     let Some(heap) = core::ptr::NonNull::new(heap.cast::<HostHeap>()) else { return };
     // SAFETY: I1: the heap was this thread's, which from now on uses none.
     unsafe { crate::process::arena().orphan_heap(heap) };
+    // What is empty in it goes back later, if nobody adopts it.
+    crate::purger::wake();
 }

@@ -173,6 +173,37 @@ fn ring<C: TestConfig>(threads: usize, steps: usize) {
 }
 
 #[test]
+fn a_heap_is_left_as_it_was_until_somebody_adopts_it_or_it_is_swept() {
+    let (arena, _handle) = arena::<Large>();
+    let pair = |heap: &Heap<Large>| {
+        // SAFETY: the heap is this thread's, and the block is given up.
+        unsafe { heap.free_any(heap.alloc_any(64, 8).unwrap(), 64, 8) };
+    };
+    let heap = adopt(arena);
+    pair(heap);
+    // SAFETY: the heap is this thread's, and not used after.
+    let leave = |heap: &Heap<Large>| unsafe { arena.orphan_heap(NonNull::from(heap)) };
+    leave(heap);
+    let again = adopt(arena);
+    assert!(std::ptr::eq(heap, again));
+    let misses = arena.snapshot(false).cache_misses;
+    pair(again);
+    assert_eq!(arena.snapshot(false).cache_misses, misses, "its slab is at hand");
+    leave(again);
+    assert!(arena.snapshot(true).active_bytes.current > 0 && arena.has_dirt());
+    arena.collect_orphans();
+    assert_eq!(arena.snapshot(true).active_bytes.current, 0);
+
+    // Of many that are left at once, most are swept at once.
+    let heaps: Vec<_> = (0..20).map_while(|_| arena.adopt_heap()).collect();
+    heaps.iter().for_each(|heap| pair(heap));
+    let before = arena.snapshot(true).active_bytes.current;
+    let held = before / heaps.len() as u64;
+    heaps.iter().for_each(|heap| leave(heap));
+    assert!(arena.snapshot(true).active_bytes.current <= 4 * held && heaps.len() > 4);
+}
+
+#[test]
 fn threads_that_free_each_others_blocks_lose_nothing() {
     ring::<Large>(4, 15_000);
 }

@@ -16,6 +16,10 @@ use crate::{
     sync::atomic::Ordering::{Acquire, Relaxed, Release},
 };
 
+/// How many heaps at a time are left as they were by owners that ended: a few threads that come and go are
+/// quicker so, and no more than what as many threads hold back is held longer.
+const MAX_UNSWEPT: usize = 4;
+
 impl<C: Config> Arena<C> {
     /// A heap of the caller's own: one that waits for an owner, or a new one. `None` where the
     /// backend or [`Config::MAX_HEAPS`] refuses.
@@ -33,19 +37,43 @@ impl<C: Config> Arena<C> {
     /// - The arena neither moves nor ends while the heap or one of its blocks is in use.
     #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
     pub unsafe fn adopt_heap_unbound(&self) -> Option<NonNull<Heap<C>>> {
-        let orphan = self.orphans.adopt().or_else(|| self.swept.adopt());
+        let orphan = self.adopt_orphan().or_else(|| self.swept.adopt());
         orphan.or_else(|| self.empties.adopt()).or_else(|| self.build_heap())
     }
 
-    /// Leaves a heap, blocks and all, to whoever adopts next.
+    /// A heap whose owner is gone. The caller is its owner now.
+    pub(super) fn adopt_orphan(&self) -> Option<NonNull<Heap<C>>> {
+        let heap = self.orphans.adopt()?;
+        // SAFETY: I1, I3: adopted just now; heaps are immortal.
+        if unsafe { heap.as_ref() }.is_unswept.take() {
+            self.unswept.fetch_sub(1, Relaxed);
+        }
+        Some(heap)
+    }
+
+    /// Leaves a heap, blocks and all, to whoever adopts next. What is empty in it goes back, but for a few
+    /// heaps at a time: an owner that comes soon starts from what the last one had at hand. Otherwise it
+    /// goes back when orphans are next [collected](Self::collect_orphans).
     ///
     /// # Safety
     /// - The caller owns `heap`, a heap of this arena, and doesn't touch it from now on.
     pub unsafe fn orphan_heap(&self, heap: NonNull<Heap<C>>) {
-        // SAFETY: I1: the caller is the owner.
-        unsafe { heap.as_ref().collect() };
-        // SAFETY: I1, I3: as above; heaps are immortal.
-        unsafe { self.orphans.orphan(heap) };
+        // SAFETY: I1, I3: the caller is the owner, and heaps are immortal.
+        unsafe {
+            if self.unswept.fetch_add(1, Relaxed) < MAX_UNSWEPT {
+                heap.as_ref().leave();
+                heap.as_ref().is_unswept.set(true);
+            } else {
+                self.unswept.fetch_sub(1, Relaxed);
+                heap.as_ref().collect();
+            }
+            self.orphans.orphan(heap);
+        }
+    }
+
+    /// Whether heaps whose owners are gone may have something to give back.
+    pub(super) fn has_unswept(&self) -> bool {
+        self.unswept.load(Relaxed) > 0
     }
 
     /// An empty heap, to be [dropped](Self::drop_heap) whole: frees by others don't wait, and large

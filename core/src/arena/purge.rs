@@ -59,6 +59,7 @@ impl<C: Config> Arena<C> {
         let is_kept = |heap: &Heap<C>| heap.kept().0 > 0;
         self.with_pool(|pool| pool.has_dirt()).unwrap_or(false)
             || self.has_offers()
+            || self.has_unswept()
             || self.heaps_so_far().iter().any(is_kept)
     }
 
@@ -72,7 +73,7 @@ impl<C: Config> Arena<C> {
     pub fn collect_orphans(&self) {
         // One at a time: a thread that starts meanwhile finds the others.
         for _ in 0..self.heaps_so_far().len() {
-            let Some(heap) = self.orphans.adopt() else { break };
+            let Some(heap) = self.adopt_orphan() else { break };
             // SAFETY: I1: adopted just now, and not touched after.
             unsafe {
                 heap.as_ref().collect();

@@ -12,6 +12,16 @@ use crate::{
 };
 
 impl<C: Config> Heap<C> {
+    /// Gives away what others wait for: their blocks, and the span that is kept. For an owner that ends.
+    ///
+    /// # Safety
+    /// - Owner only.
+    pub(crate) unsafe fn leave(&self) {
+        let Some(arena) = self.arena() else { return };
+        self.put_kept(arena);
+        self.send_all(arena);
+    }
+
     /// Gives back every slab without a live block, and settles what other threads freed.
     ///
     /// # Safety
