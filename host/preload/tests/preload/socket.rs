@@ -63,6 +63,8 @@ fn every_process_has_its_own_and_leaves_none() {
     let folder = scratch();
     let mut command = preloaded("python3");
     command.args(["-c", PYTHON]).env("GENESIS_MEM_SOCKET", folder.path());
+    // The three numbers are to come in one piece.
+    command.env_remove("PYTHONUNBUFFERED");
     let mut python = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
