@@ -63,7 +63,7 @@ impl fmt::Display for Refusal {
 impl core::error::Error for Refusal {}
 
 /// A program that has grown this far uses what it opens next, but for a small part, bytes.
-const DENSE_FROM_BYTES: usize = 16 << 20;
+const DENSE_FROM_BYTES: usize = 32 << 20;
 /// A program is dense that has allocated this many parts of one more, of what its spans hold.
 const DENSE_PARTS: u64 = 3;
 /// What ground for many spans is opened in multiples of, bytes: the larger page of most machines.
