@@ -19,7 +19,7 @@ const START_BYTES: u64 = 4 << 20;
 const STACK_BYTES: usize = 128 * 1024;
 
 /// How long memory stays free before it goes back, milliseconds.
-pub(crate) static DELAY_MS: AtomicU64 = AtomicU64::new(50);
+pub(crate) static DELAY_MS: AtomicU64 = AtomicU64::new(100);
 /// Whether the purger may run.
 pub(crate) static ALLOWED: AtomicBool = AtomicBool::new(true);
 
