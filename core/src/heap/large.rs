@@ -11,8 +11,11 @@ use crate::{
     size_class::{HostClasses, SizeClass},
 };
 
-/// From here on, moving pages beats copying bytes.
+/// From here on, moving pages beats copying bytes to where there are none yet.
 const REMAP_BYTES: usize = 256 * 1024;
+/// From here on also where there may be some: they would go, and the old addresses need new ones when they
+/// are used next.
+const REMAP_OVER_PAGES_BYTES: usize = 4 << 20;
 
 impl<C: Config> Heap<C> {
     #[cfg_attr(target_os = "linux", unsafe(link_section = "genesis_mem_slow"))]
@@ -196,16 +199,20 @@ impl<C: Config> Heap<C> {
         new_bytes: usize,
         held_bytes: usize,
     ) -> Option<NonNull<u8>> {
-        // SAFETY: forwarded: owner only.
-        let new = unsafe { self.alloc_any(new_bytes, align) }?;
-        let kept_bytes = old_bytes.unwrap_or(held_bytes).min(held_bytes).min(new_bytes);
         let large = matches!(found, Found::Large(_)) && Self::class_of(new_bytes, align).is_none();
+        let (new, remap_bytes) = if large {
+            let fresh = self.alloc_fresh(arena, new_bytes, align)?;
+            (fresh.block, if fresh.zeroed { REMAP_BYTES } else { REMAP_OVER_PAGES_BYTES })
+        } else {
+            // SAFETY: forwarded: owner only.
+            (unsafe { self.alloc_any(new_bytes, align) }?, usize::MAX)
+        };
+        let kept_bytes = old_bytes.unwrap_or(held_bytes).min(held_bytes).min(new_bytes);
         // Whole pages of two spans: the tail of the last one is in both, and nobody's.
         let pages_bytes = kept_bytes.next_multiple_of(arena.page_bytes());
         // SAFETY: both blocks are the caller's, differ, and hold that many bytes or pages.
         unsafe {
-            let moved =
-                large && kept_bytes >= REMAP_BYTES && arena.move_pages(block, new, pages_bytes);
+            let moved = kept_bytes >= remap_bytes && arena.move_pages(block, new, pages_bytes);
             if !moved {
                 ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
             }

@@ -63,7 +63,22 @@ impl<C: Config> Heap<C> {
         align: usize,
         zeroed: bool,
     ) -> Option<NonNull<u8>> {
-        let arena = self.arena()?;
+        let fresh = self.alloc_fresh(self.arena()?, bytes, align)?;
+        if zeroed && !fresh.zeroed {
+            // SAFETY: the block is the caller's, and at least that long.
+            unsafe { fresh.block.write_bytes(0, bytes) };
+        }
+        Some(fresh.block)
+    }
+
+    /// The same, saying whether the block reads as zero. Owner only.
+    #[inline]
+    pub(super) fn alloc_fresh(
+        &self,
+        arena: &Arena<C>,
+        bytes: usize,
+        align: usize,
+    ) -> Option<Fresh> {
         let class = Self::class_of(bytes, align);
         let is_sample = self.is_sample(arena, class, bytes);
         let find = || {
@@ -76,7 +91,7 @@ impl<C: Config> Heap<C> {
         let fresh = find().or_else(|| {
             // What is missing may wait in empty slabs, this heap's or those of ended threads.
             if bytes as u64 <= arena.reserved_bytes() {
-                // SAFETY: I1: forwarded.
+                // SAFETY: I1: the caller is the owner.
                 unsafe { self.collect() };
                 arena.collect_orphans();
                 arena.collect_samples();
@@ -84,15 +99,10 @@ impl<C: Config> Heap<C> {
             }
             None
         });
-        let Some(fresh) = fresh else {
+        if fresh.is_none() {
             arena.note_failure(bytes);
-            return None;
-        };
-        if zeroed && !fresh.zeroed {
-            // SAFETY: the block is the caller's, and at least that long.
-            unsafe { fresh.block.write_bytes(0, bytes) };
         }
-        Some(fresh.block)
+        fresh
     }
 
     /// Finds a block of `class`, for `bytes` bytes.
