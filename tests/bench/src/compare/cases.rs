@@ -19,7 +19,7 @@ pub(crate) const GROUP: &str = "Rust cases";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How often each case runs with each allocator; the order alternates within a round.
+    /// How often each case runs with each allocator; each round begins with another one.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Only the cases whose names match one of these, for example `pair_*,json`.
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut warm = vec![WarmMemory::default(); cases.len()];
     for round in 1..=arguments.rounds {
         for (case, warm) in cases.iter().zip(&mut warm) {
-            for rival in &rivals {
+            for rival in in_turn(&rivals, round) {
                 bar.set_message(format!("round {round}: {} on {}", case.name, rival.name));
                 let operations = (case.operations / arguments.divide.max(1)).max(1);
                 warm.prepare().context("there is too little memory for this case")?;
@@ -73,6 +73,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     bar.finish_and_clear();
     report::publish("cases", &csv, &arguments.output)
+}
+
+/// All of `items`, beginning with another one in each round: whoever comes first finds the processor's caches
+/// full of something else.
+pub(crate) fn in_turn<T>(items: &[T], round: u32) -> impl Iterator<Item = &T> {
+    let (later, first) = items.split_at((round as usize).saturating_sub(1) % items.len().max(1));
+    first.iter().chain(later)
 }
 
 /// A bar that says what runs and how long it will take.

@@ -20,7 +20,7 @@ use crate::{Output, cases, machine, report, rivals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How often each program runs with each allocator; the order alternates within a round.
+    /// How often each program runs with each allocator; each round begins with another one.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Only the programs whose names match one of these, for example `python*,larson`.
@@ -69,7 +69,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut warm = vec![WarmMemory::default(); programs.len()];
     for round in 1..=arguments.rounds {
         for (program, warm) in programs.iter().zip(&mut warm) {
-            for library in &libraries {
+            // Not counted: the first run of a program pays for what the one before has left in the caches.
+            warm.prepare().context("there is too little memory for this program")?;
+            let _ = bench.once(program, "nothing", &[], |it| {
+                it.env_remove("LD_PRELOAD");
+            });
+            for library in cases::in_turn(&libraries, round) {
                 bar.set_message(format!("round {round}: {} on {}", program.name, library.name));
                 warm.prepare().context("there is too little memory for this program")?;
                 match bench.once(program, library.name, &[], |it| library.give_to(it)) {
