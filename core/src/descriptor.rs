@@ -343,8 +343,8 @@ impl Descriptor {
         block.as_ptr().addr().wrapping_sub(self.own.base().addr())
     }
 
-    /// Carves new blocks, as many as start in one page, or in the first `touched_bytes` of the slab, whose
-    /// pages are backed anyhow; returns the first and adds the rest to `free`, where the slab is current.
+    /// Carves new blocks, to the end of a page, or of the first `touched_bytes` of the slab, whose pages are
+    /// backed anyhow; returns the first and adds the rest to `free`, where the slab is current.
     /// `None`: the slab is carved whole. Owner only.
     pub(crate) fn carve(
         &self,

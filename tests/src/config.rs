@@ -1,7 +1,10 @@
 //! Arenas for tests: small ones, so that every limit is near, whose faults are noted instead of
 //! ending the program.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use genesis_mem_core::{
     config::{Config, Fault},
@@ -97,65 +100,59 @@ configuration!(
     SampledLarge, true, 64 << 20, 64 * 1024, 1 << 20, Sampling
 );
 
-macro_rules! lent {
-    ($(#[$doc:meta])* $name:ident, $memory:expr) => {
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $name;
+/// A configuration over lent memory, as a program without a system would have it.
+#[derive(Debug)]
+pub struct Lent;
 
-        impl Config for $name {
-            type Backend = &'static StaticBackend;
-            type Metadata = &'static StaticBackend;
-            type Sink = NoSink;
-            type Relax = Spin;
-            const REGION_BYTES: usize = 1 << 20;
-            const GRANULE_BYTES: usize = 1024;
-            const GROWTH_BYTES: usize = 16 * 1024;
-            const MAX_HEAPS: usize = 4;
+impl Config for Lent {
+    type Backend = &'static StaticBackend;
+    type Metadata = &'static StaticBackend;
+    type Sink = NoSink;
+    type Relax = Spin;
+    const REGION_BYTES: usize = 1 << 20;
+    const GRANULE_BYTES: usize = 1024;
+    const GROWTH_BYTES: usize = 16 * 1024;
+    const MAX_HEAPS: usize = 4;
 
-            fn secret() -> u64 {
-                SECRET
-            }
+    fn secret() -> u64 {
+        SECRET
+    }
 
-            fn fault(fault: &Fault) {
-                note(fault);
-            }
-        }
-
-        impl TestConfig for $name {
-            fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
-                let backend: &'static StaticBackend = Box::leak(Box::new(StaticBackend::empty()));
-                assert!(backend.lend($memory));
-                (backend, backend, FaultingBackend::new())
-            }
-        }
-    };
+    fn fault(fault: &Fault) {
+        note(fault);
+    }
 }
 
-lent!(
-    /// A configuration over lent memory, as a program without a system would have it: two megabytes, which
-    /// leak, a megabyte aligned by chance or not.
-    Lent, Box::leak(vec![0xa5; 2 << 20].into_boxed_slice())
-);
-lent!(
-    /// The same over memory across a multiple of 4 GiB.
-    Crossing, across_4_gib()
-);
+impl TestConfig for Lent {
+    fn backends() -> (Self::Backend, Self::Metadata, FaultingBackend<true>) {
+        let backend: &'static StaticBackend = Box::leak(Box::new(StaticBackend::empty()));
+        assert!(backend.lend(across_4_gib()));
+        (backend, backend, FaultingBackend::new())
+    }
+}
 
-/// Memory, which leaks, across a multiple of 4 GiB: a megabyte before and less behind, so that a region of
-/// one megabyte lies across it, too.
+/// Memory, which leaks and is not zero, across a multiple of 4 GiB: a megabyte before and less behind, so
+/// that a region of one megabyte lies across it, too.
 fn across_4_gib() -> &'static mut [u8] {
     const BEFORE_BYTES: usize = 1 << 20;
     const BYTES: usize = BEFORE_BYTES + (3 << 18);
-    let places = (1..1000).map(|multiple| (multiple << 32) - BEFORE_BYTES);
-    let memory = places.map(std::ptr::without_provenance_mut).find_map(|place| {
+    static TRIED: AtomicUsize = AtomicUsize::new(0);
+    let multiples = std::iter::repeat_with(|| TRIED.fetch_add(1, Relaxed) + 1);
+    // Addresses of programs have 47 bits.
+    let places = multiples.take_while(|&multiple| multiple < 1 << 15).map(|multiple| {
+        std::ptr::without_provenance_mut::<libc::c_void>((multiple << 32) - BEFORE_BYTES)
+    });
+    let mut memory = places.map(|place| {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: a new mapping, which takes no other's place.
-        let memory = unsafe { libc::mmap(place, BYTES, access, flags, -1, 0) };
-        (memory == place).then_some(memory)
+        (place, unsafe { libc::mmap(place, BYTES, access, flags, -1, 0) })
     });
-    let memory = memory.expect("one of a thousand places is free");
+    let (_, memory) = memory
+        .find(|(place, memory)| place == memory)
+        .expect("one of 32,767 places is left; run fewer programs at a time");
     // SAFETY: just mapped, readable and writable, and nobody else's.
-    unsafe { std::slice::from_raw_parts_mut(memory.cast(), BYTES) }
+    let memory: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(memory.cast(), BYTES) };
+    memory.fill(0xa5);
+    memory
 }

@@ -13,7 +13,7 @@ use genesis_mem_core::{
 use genesis_mem_host::os::OsMemory;
 use genesis_mem_tests::{
     backend::{FaultingBackend, REFUSED},
-    config::{Crossing, Large, TestConfig, take_faults},
+    config::{Large, Lent, TestConfig, take_faults},
 };
 
 fn nonzero(bytes: usize) -> NonZeroUsize {
@@ -157,8 +157,8 @@ fn zeroes_are_a_heap_that_stands_for_none() {
 /// All links of a slab have one upper half, by which a free block is told from data.
 #[test]
 fn double_frees_show_on_both_sides_of_a_multiple_of_4_gib() {
-    let (backend, metadata, _) = Crossing::backends();
-    let arena = Box::leak(Box::new(Arena::<Crossing>::new(backend, metadata, NoSink)));
+    let (backend, metadata, _) = Lent::backends();
+    let arena = Box::leak(Box::new(Arena::<Lent>::new(backend, metadata, NoSink)));
     // SAFETY: the arena neither moves nor ends.
     let heap = unsafe { arena.adopt_heap_unbound().unwrap().as_ref() };
     // Of slabs that would lie across.

@@ -181,16 +181,8 @@ impl<C: Config> Heap<C> {
         }
         // The slab starts where its granule does.
         let offset_bytes = block.addr().get() % C::GRANULE_BYTES;
-        let block = block.cast::<FreeBlock>();
-        // SAFETY: the tag says that the slab is this heap's, of that class.
-        if !unsafe { slab.may_be_live(block, offset_bytes) } {
-            return false;
-        }
-        bin.frees.add(1);
-        bin.requested_bytes.add((bytes as u64).wrapping_neg());
-        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { self.put(slab, Located { block, offset_bytes }) };
-        true
+        // SAFETY: the tag says that the slab is this heap's, of that class; the caller gives the block up.
+        unsafe { self.free_local(slab, bin, block, offset_bytes, Some(bytes)) }
     }
 
     /// Frees what [`free_own`](Self::free_own) has not freed either, if it is of another heap's slab.
@@ -358,13 +350,32 @@ impl<C: Config> Heap<C> {
         if !unsafe { descriptor.may_be_live(block, offset_bytes) } {
             return false;
         }
+        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
+        unsafe {
+            self.free_checked(descriptor, bin, Located { block, offset_bytes }, requested_bytes)
+        };
+        true
+    }
+
+    /// The same for a block that does not look free.
+    ///
+    /// # Safety
+    /// - Owner only; the slab is this heap's, of `bin`, and `block` a live block of it that the caller gives
+    ///   up.
+    #[inline(always)]
+    pub(super) unsafe fn free_checked(
+        &self,
+        slab: &Descriptor,
+        bin: &Bin,
+        block: Located,
+        requested_bytes: Option<usize>,
+    ) {
         bin.frees.add(1);
         if let Some(bytes) = requested_bytes {
             bin.requested_bytes.add((bytes as u64).wrapping_neg());
         }
-        // SAFETY: I2: checked above as far as it can be; the caller gives the block up.
-        unsafe { self.put(descriptor, Located { block, offset_bytes }) };
-        true
+        // SAFETY: I2: forwarded.
+        unsafe { self.put(slab, block) };
     }
 
     /// Puts a block into the free set of its slab, and looks after the slab if it is time.

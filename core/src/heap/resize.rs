@@ -49,9 +49,7 @@ impl<C: Config> Heap<C> {
         unsafe {
             let new = Self::pop(self.tabled_bin(new_bytes), new_bytes)?;
             ptr::copy_nonoverlapping(block.as_ptr(), new.as_ptr(), kept_bytes);
-            bin.frees.add(1);
-            bin.requested_bytes.add((old_bytes.unwrap_or(0) as u64).wrapping_neg());
-            self.put(slab, old);
+            self.free_checked(slab, bin, old, old_bytes);
             self.reallocations.add(1);
             Some(new)
         }
